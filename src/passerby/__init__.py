@@ -1,0 +1,1 @@
+"""Passerby recognises people on cameras that it has never seen."""

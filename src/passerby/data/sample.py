@@ -1,0 +1,24 @@
+"""The atom of the project: one image of one person, seen by one camera of one domain."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DISTRACTOR = -1
+"""Identity of images that show nobody who is searched for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image.
+
+    Attributes:
+        image: path of the image file.
+        identity: person, counted within its domain; -1 for a distractor.
+        camera: camera, counted within its domain; None where the data says nothing about cameras.
+        domain: name of the dataset that it belongs to.
+    """
+
+    image: Path
+    identity: int
+    camera: int | None
+    domain: str

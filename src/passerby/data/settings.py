@@ -1,0 +1,31 @@
+"""What a recipe says about training data."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from passerby.data.augment import Augmentation
+
+
+class DataSettings(BaseModel):
+    """Which images train, at which size, in which batches, and how they are augmented."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[str, ...] = ()
+    """Names of datasets, or `name=path` for data of your own."""
+    images: Literal["all", "train"] = "all"
+    """Train on all images of a source (all the folders that are there), or on its train part."""
+    images_per_identity: int | None = Field(None, gt=0)
+    """Keep at most so many images of each identity, spread over its cameras; null keeps all."""
+    domains: Literal["dataset", "camera"] = "dataset"
+    """What counts as a domain: each source, or (single-source) each camera."""
+    height: int = Field(256, gt=0)
+    width: int = Field(128, gt=0)
+    batches: Literal["identity", "domain", "plain"] = "identity"
+    """Batches balanced over identities, over domains and identities, or not at all."""
+    identities: int = Field(16, gt=0)
+    """Identities in a batch."""
+    images_each: int = Field(4, gt=0)
+    """Images of each identity in a batch; a plain batch has identities x images_each images."""
+    augment: Augmentation = Augmentation()

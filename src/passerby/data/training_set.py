@@ -1,0 +1,182 @@
+"""Training samples with their labels counted through, and the batches made of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from passerby.data.cache import ImageCache, open_cache
+from passerby.data.images import Preprocessing, to_tensor
+from passerby.data.sample import Sample
+from passerby.data.sampling import (
+    BatchSampler,
+    BatchStream,
+    DomainBalancedSampler,
+    IdentityBalancedSampler,
+    Indices,
+    PlainSampler,
+    place_in_group,
+)
+from passerby.data.settings import DataSettings
+from passerby.errors import PasserbyError
+
+
+@dataclass
+class Batch:
+    """One training batch.
+
+    Attributes:
+        images: uint8 [N, 3, H, W] as gathered; float32, augmented and normalised, when a method sees it.
+        identity: int64 [N], class counted over all domains.
+        camera: int64 [N], -1 where unknown.
+        domain: int64 [N], 0 .. K - 1.
+        step: step of the run, which seeds whatever is drawn for this batch.
+    """
+
+    images: Tensor
+    identity: Tensor
+    camera: Tensor
+    domain: Tensor
+    step: int
+
+
+class TrainingSet:
+    """Samples of K domains, their images cached, identities counted through from 0.
+
+    Attributes:
+        samples: the samples that training sees.
+        domains: names of the domains, in order.
+        identity, camera, domain: int64 [N] labels.
+        unreadable: messages about images that were left out.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[str, Sequence[Sample]]],
+        preprocessing: Preprocessing,
+        images_per_identity: int | None,
+        seed: int,
+        cache_folder: Path | None = None,
+    ) -> None:
+        """Caches all images of all sources and chooses among them.
+
+        Args:
+            sources: (name of the domain, its samples).
+            preprocessing: size of the cached images.
+            images_per_identity: keeps at most so many images of each identity, spread over its cameras; None keeps all.
+            seed: fixes that choice.
+            cache_folder: where caches live.
+
+        Raises:
+            PasserbyError: when a source is empty or unreadable.
+        """
+        self.domains = [name for name, _ in sources]
+        self.samples: list[Sample] = []
+        self.unreadable: list[str] = []
+        self._caches: list[ImageCache] = []
+        rows: list[int] = []
+        identity: list[int] = []
+        domain: list[int] = []
+        classes = 0
+        rng = np.random.default_rng([seed, 0x1D])
+        for k, (name, samples) in enumerate(sources):
+            if not samples:
+                raise PasserbyError(f"{name}: no training images")
+            cache = open_cache(name, [s.image for s in samples], preprocessing, cache_folder)
+            self._caches.append(cache)
+            self.unreadable += cache.bad.values()
+            readable = np.array([row for row in range(len(samples)) if row not in cache.bad])
+            people = np.array([samples[row].identity for row in readable])
+            cameras = np.array([-1 if samples[row].camera is None else samples[row].camera for row in readable])
+            kept = readable[choose_images(people, cameras, images_per_identity, rng)]
+            _, labels = np.unique([samples[row].identity for row in kept], return_inverse=True)
+            rows += kept.tolist()
+            identity += (labels + classes).tolist()
+            domain += [k] * len(kept)
+            self.samples += [samples[row] for row in kept]
+            classes += int(labels.max()) + 1
+        self._rows = np.array(rows)
+        self.identity = np.array(identity)
+        self.domain = np.array(domain)
+        self.camera = np.array([-1 if s.camera is None else s.camera for s in self.samples])
+        self.classes = classes
+
+    def gather(self, indices: Indices) -> Tensor:
+        """Images by index, uint8 [len(indices), 3, H, W], channels_last."""
+        out = np.empty((len(indices), *self._caches[0].images.shape[1:]), np.uint8)
+        for k, cache in enumerate(self._caches):
+            chosen = np.flatnonzero(self.domain[indices] == k)
+            out[chosen] = cache.images[self._rows[indices[chosen]]]
+        return to_tensor(out)
+
+    def batch(self, indices: Indices, step: int) -> Batch:
+        """The batch of these images, not yet augmented."""
+        return Batch(
+            self.gather(indices),
+            torch.from_numpy(self.identity[indices]),
+            torch.from_numpy(self.camera[indices]),
+            torch.from_numpy(self.domain[indices]),
+            step,
+        )
+
+
+class BatchLoader:
+    """Batches of a training set in the order of a stream; its position is saved with the trainer's checkpoint."""
+
+    def __init__(self, training_set: TrainingSet, stream: BatchStream) -> None:
+        """Gathers from `training_set` what `stream` says."""
+        self.training_set, self.stream = training_set, stream
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.stream)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches up to the end of the epoch."""
+        for step, indices in self.stream:
+            yield self.training_set.batch(indices, step)
+
+    def state_dict(self) -> dict[str, int]:
+        """The stream's position."""
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Takes up a saved position."""
+        self.stream.load_state_dict(state)
+
+
+def choose_images(identity: Indices, camera: Indices, most: int | None, rng: np.random.Generator) -> Indices:
+    """At most `most` images of each identity, taken from its cameras in turn.
+
+    Args:
+        identity: [N].
+        camera: [N].
+        most: images to keep of each identity; None keeps all.
+        rng: orders images within a camera and cameras within a turn.
+
+    Returns:
+        sorted indices of the kept images.
+    """
+    if most is None:
+        return np.arange(len(identity))
+    draw = rng.random(len(identity))
+    turn = place_in_group(np.lexsort((draw, camera, identity)), identity * (camera.max() + 2) + camera)
+    place = place_in_group(np.lexsort((draw, turn, identity)), identity)
+    return np.flatnonzero(place < most)
+
+
+def build_sampler(settings: DataSettings, training_set: TrainingSet, seed: int) -> BatchSampler:
+    """The sampler that a recipe asks for.
+
+    Raises:
+        PasserbyError: when the data do not fill a batch.
+    """
+    p, q = settings.identities, settings.images_each
+    if settings.batches == "plain":
+        return PlainSampler(len(training_set.samples), p * q, seed)
+    if settings.batches == "domain":
+        return DomainBalancedSampler(training_set.identity, training_set.domain, p, q, seed)
+    return IdentityBalancedSampler(training_set.identity, p, q, seed)

@@ -1,0 +1,41 @@
+"""Cosine scores of two sets of features, a block of queries at a time."""
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from passerby.errors import PasserbyError
+
+BLOCK_SCORES = 1 << 23
+"""Scores in a block: 32 MiB of float32. Large enough for the matrix product to run at full speed, small beside the features."""
+
+
+def cosine_blocks(query: Tensor, gallery: Tensor, block_scores: int = BLOCK_SCORES) -> Iterator[Tensor]:
+    """Yields the inner products of query and gallery in blocks [n, G] that follow each other; higher is more alike.
+
+    Args:
+        query: [Q, D] float32, L2-normalised.
+        gallery: [G, D] float32, L2-normalised, on the same device.
+        block_scores: at most so many scores in a block (one row at least).
+
+    Raises:
+        PasserbyError: when the widths differ or a feature is not finite.
+    """
+    check_features(query, gallery)
+    yield from (part @ gallery.T for part in query.split(max(1, block_scores // len(gallery))))
+
+
+def check_features(query: Tensor, gallery: Tensor) -> None:
+    """Raises PasserbyError unless the two are finite, not empty, [Q, D] and [G, D]."""
+    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
+        raise PasserbyError(
+            f"features: query {tuple(query.shape)} and gallery {tuple(gallery.shape)} do not go together; "
+            "embed both with the same model, [Q, D] and [G, D]"
+        )
+    for side, features in (("query", query), ("gallery", gallery)):
+        if len(features) == 0:
+            raise PasserbyError(f"{side}: no features; ranking needs at least one on each side")
+        # The sum of finite, normalised features is finite; NaN and infinity come through. It reads them once, for little.
+        if not math.isfinite(float(features.sum())):
+            raise PasserbyError(f"{side}: features hold NaN or infinity; check the weights of the model and its input")

@@ -1,0 +1,18 @@
+"""One file a paper. A new method is one file here and one line in `METHODS`."""
+
+from passerby.methods.base import Method
+from passerby.methods.baseline import Baseline
+from passerby.errors import PasserbyError, nearest
+
+METHODS: dict[str, type[Method]] = {"baseline": Baseline}
+
+
+def get_method(name: str) -> type[Method]:
+    """The method of that name.
+
+    Raises:
+        PasserbyError: when there is none; the nearest is named.
+    """
+    if name not in METHODS:
+        raise PasserbyError(f"method.name: no method '{name}'; {nearest(name, METHODS)}")
+    return METHODS[name]

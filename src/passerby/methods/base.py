@@ -1,0 +1,105 @@
+"""What every method is: a LightningModule that turns batches into a trained model."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from passerby.data.augment import Augmentation, augment
+from passerby.data.training_set import Batch
+from passerby.errors import PasserbyError
+from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
+from passerby.models.model import Model
+from passerby.seeding import derived_seed, torch_generator
+
+
+class MethodSettings(BaseModel):
+    """Base of a method's own settings; a method adds its parameters, with the paper's values as defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a method has to know about the run.
+
+    Attributes:
+        classes: identities over all domains.
+        domains: K.
+        steps: base steps of the whole run.
+        seed: fixes every draw.
+        optimizer, schedule, augmentation: from the recipe.
+    """
+
+    classes: int
+    domains: int
+    steps: int
+    seed: int
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    augmentation: Augmentation
+
+
+class Method(L.LightningModule):
+    """A way to train a model. A subclass implements `losses` and what else its paper asks for.
+
+    Attributes:
+        model: what is trained and, at the end, saved.
+        facts: the run.
+    """
+
+    Settings: ClassVar[type[MethodSettings]]
+    loss_names: ClassVar[tuple[str, ...]]
+    """Names of the losses that it logs; their weighted sum is logged as `loss`."""
+
+    def __init__(self, model: Model, facts: TrainingFacts) -> None:
+        """Holds the model and the facts of the run."""
+        super().__init__()
+        self.model, self.facts = model, facts
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The weighted terms of the loss by name, scalars, of an augmented batch."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One base step."""
+        return self.total(self.losses(batch), len(batch.images))
+
+    def total(self, losses: dict[str, Tensor], images: int) -> Tensor:
+        """Sums and logs the terms of a loss.
+
+        Raises:
+            PasserbyError: when a term is not finite; the step and the loss are named.
+        """
+        for name, value in losses.items():
+            if not bool(torch.isfinite(value)):
+                raise PasserbyError(
+                    f"training: loss '{name}' is {value.item()} at step {self.global_step}; the last good checkpoint is kept. "
+                    "Lower optimizer.lr, or train in 32-true"
+                )
+        loss = torch.stack(list(losses.values())).sum()
+        self.log_dict({**losses, "loss": loss}, batch_size=images, prog_bar=True)
+        return loss
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augments on the training device."""
+        generator = torch_generator(self.facts.seed, batch.step, self.global_rank, 0)
+        batch.images = augment(batch.images, self.facts.augmentation, self.model.preprocessing, generator)
+        return batch
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seeds whatever the network itself draws (dropout, say), so that a resumed run draws the same."""
+        torch.manual_seed(derived_seed(self.facts.seed, batch.step, self.global_rank, 1))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimizer over everything that trains, its rate a function of the run's fraction."""
+        optimizer = self.facts.optimizer.build(self.parameters())
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.facts.schedule.over(self.facts.steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

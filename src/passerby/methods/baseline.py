@@ -1,0 +1,50 @@
+"""The strong baseline: cross-entropy and batch-hard triplet on a BNNeck."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from passerby.data.training_set import Batch
+from passerby.losses.triplet import BatchHardTriplet
+from passerby.methods.base import Method, MethodSettings, TrainingFacts
+from passerby.models.model import Model
+
+
+class BaselineSettings(MethodSettings):
+    """Parameters of the baseline."""
+
+    name: Literal["baseline"] = "baseline"
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    triplet_margin: float = Field(0.3, ge=0)
+    triplet_weight: float = Field(1.0, ge=0)
+
+
+class Baseline(Method):
+    """Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPRW 2019.
+
+    Identity classifier without bias on the feature after the BNNeck, cross-entropy with label smoothing; batch-hard triplet
+    loss on the feature before it. At test time: the feature after the BNNeck, cosine.
+    """
+
+    Settings = BaselineSettings
+    loss_names = ("cross_entropy", "triplet")
+
+    def __init__(self, model: Model, facts: TrainingFacts, settings: BaselineSettings) -> None:
+        """Adds an identity classifier to the model."""
+        super().__init__(model, facts)
+        self.settings = settings
+        self.classifier = nn.Linear(model.dimension, facts.classes, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        self.triplet = BatchHardTriplet(settings.triplet_margin)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy and triplet of a batch."""
+        features = self.model(batch.images)
+        logits = self.classifier(features.embedding).float()
+        self.log("accuracy", (logits.argmax(1) == batch.identity).float().mean(), batch_size=len(logits))
+        return {
+            "cross_entropy": F.cross_entropy(logits, batch.identity, label_smoothing=self.settings.label_smoothing),
+            "triplet": self.settings.triplet_weight * self.triplet(features.pooled, batch.identity),
+        }

@@ -1,0 +1,152 @@
+"""Any timm network as a feature extractor that puts out maps [N, C, h, w]."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from passerby.errors import PasserbyError, nearest
+
+
+class Backbone(nn.Module):
+    """A timm network without its classifier.
+
+    Attributes:
+        network: the timm network itself; norm surgery works on it.
+        channels: C of the last map.
+        stages: names of the stages (timm's module names) whose maps are put out beside the last one.
+    """
+
+    def __init__(self, name: str, image_size: tuple[int, int], last_stride_1: bool = True, stages: tuple[str, ...] = ()) -> None:
+        """Creates the network with random weights.
+
+        Args:
+            name: timm's name, `mobilenetv2_100` say.
+            image_size: (height, width) of the input, which transformers have to know.
+            last_stride_1: the last down-sampling is taken out, so the last map has twice the height and width (Luo et al.,
+                "Bag of Tricks", CVPRW 2019); convolutional networks only.
+            stages: stages whose maps are put out.
+
+        Raises:
+            PasserbyError: for a name that timm does not know, or a stage that the network does not have.
+        """
+        super().__init__()
+        self.name, self.stages = name, stages
+        self.network = _create(name, image_size)
+        known = [info["module"] for info in self.network.feature_info]
+        for stage in stages:
+            if stage not in known:
+                raise PasserbyError(f"model.stages: {name} has no stage '{stage}'; {nearest(stage, known)}")
+        self._taken = [known.index(stage) for stage in stages]
+        if last_stride_1:
+            remove_last_stride(self.network, image_size)
+        with torch.no_grad():
+            self.network.eval()
+            self.channels = self.forward(torch.zeros(1, 3, *image_size))[0].shape[1]
+            self.network.train()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Maps of a batch.
+
+        Args:
+            images: float [N, 3, H, W], normalised.
+
+        Returns:
+            the last map [N, C, h, w], and the maps of `stages` by name.
+        """
+        if not self.stages:
+            return self._as_map(self.network.forward_features(images), images), {}
+        last, maps = self.network.forward_intermediates(images, indices=self._taken, norm=False, output_fmt="NCHW")
+        return self._as_map(last, images), dict(zip(self.stages, maps, strict=True))
+
+    def _as_map(self, features: Tensor, images: Tensor) -> Tensor:
+        if features.ndim == 3:  # [N, tokens, C] of a vision transformer: class and register tokens are left out
+            features = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
+            height, width = self.network.patch_embed.dynamic_feat_size(images.shape[2:])
+            return features.transpose(1, 2).unflatten(2, (height, width))
+        if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            return features.permute(0, 3, 1, 2)
+        return features
+
+
+def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
+    """Loads ImageNet weights into a fresh backbone, before any surgery.
+
+    Args:
+        backbone: the backbone as created.
+        weights: a .safetensors file with timm's key names, or None for timm's hub (needs a network once).
+
+    Raises:
+        PasserbyError: when the file or the hub has no weights that fit; every key that does not fit is named.
+    """
+    if weights is None:
+        try:
+            state = timm.create_model(backbone.name, pretrained=True, num_classes=0).state_dict()
+        except Exception as error:  # the hub raises errors of several libraries
+            raise PasserbyError(
+                f"model.weights: no ImageNet weights for {backbone.name} from timm's hub ({str(error).splitlines()[0]}); "
+                f"put {backbone.name}_imagenet.safetensors in DATA_ROOT/weights, or set model.weights to a file or to none"
+            ) from error
+    else:
+        if not weights.is_file():
+            raise PasserbyError(f"model.weights: no file {weights}; give a .safetensors file, hub or none")
+        try:
+            state = load_file(weights)
+        except Exception as error:  # safetensors raises its own exception type
+            raise PasserbyError(f"model.weights: {weights} is no safetensors file ({error})") from error
+    state = {key: value for key, value in state.items() if not key.startswith(("classifier.", "fc.", "head."))}
+    wanted = backbone.network.state_dict()
+    misfits = sorted(
+        {key for key in wanted.keys() ^ state.keys() if not key.endswith("num_batches_tracked")}
+        | {key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape}
+    )
+    if misfits:
+        raise PasserbyError(f"model.weights: {weights or 'hub'} does not fit {backbone.name}; keys that do not fit: {', '.join(misfits)}")
+    backbone.network.load_state_dict(state, strict=False)
+
+
+def remove_last_stride(network: nn.Module, image_size: tuple[int, int]) -> list[str]:
+    """Takes out the last down-sampling of a convolutional network and returns the names of the layers that lost a stride.
+
+    These are the strided layers that see the smallest input: the main branch and the shortcut of the last stage alike. A
+    network without strided convolutions after its patch embedding (a plain transformer) is left as it is.
+    """
+    seen: dict[str, int] = {}
+    hooks = [
+        module.register_forward_hook(lambda _, inputs, __, name=name: seen.__setitem__(name, inputs[0].shape[2]))
+        for name, module in network.named_modules()
+        if isinstance(module, (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)) and _stride(module) == 2
+    ]
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, *image_size))
+    finally:
+        network.train(training)
+        for hook in hooks:
+            hook.remove()
+    last = [name for name, height in seen.items() if height == min(seen.values())]
+    for name in last:
+        module = network.get_submodule(name)
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+        else:
+            network.set_submodule(name, nn.Identity())
+    return last
+
+
+def _stride(module: nn.Module) -> Any:
+    stride = module.stride
+    return stride[0] if isinstance(stride, tuple) else stride
+
+
+def _create(name: str, image_size: tuple[int, int]) -> Any:
+    if not timm.is_model(name):
+        raise PasserbyError(f"model.backbone: timm knows no '{name}'; {nearest(name, timm.list_models())[:200]}")
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+    except TypeError:  # convolutional networks take no image size
+        return timm.create_model(name, pretrained=False, num_classes=0)

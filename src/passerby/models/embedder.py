@@ -1,0 +1,127 @@
+"""The one inference path: evaluation, search, service and export all turn images into features here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+
+from passerby.data.images import Preprocessing, to_tensor
+from passerby.errors import PasserbyError
+
+BATCH = 64
+
+
+class Detections(Protocol):
+    """Anything with boxes, supervision's Detections for one."""
+
+    @property
+    def xyxy(self) -> np.ndarray:  # type: ignore[type-arg]
+        """[N, 4] left, top, right, bottom in pixels."""
+        ...
+
+
+class Embedder(ABC):
+    """Turns people's images into comparable embeddings; it knows its own preprocessing."""
+
+    preprocessing: Preprocessing
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where batches have to be."""
+
+    @abstractmethod
+    def embed_batch(self, pixels: Tensor) -> Tensor:
+        """Raw embeddings [N, D] of a batch of pixels [N, 3, H, W] (RGB, 0 to 255, the network's size)."""
+
+    def embed(
+        self,
+        images: Sequence[str | Path] | Sequence[np.ndarray] | np.ndarray | Tensor | str | Path,  # type: ignore[type-arg]
+        boxes: Detections | np.ndarray | None = None,  # type: ignore[type-arg]
+        *,
+        flip: bool = False,
+        batch_size: int = BATCH,
+        progress: bool = False,
+    ) -> Tensor:
+        """Embeddings of images.
+
+        Args:
+            images: one of: paths; RGB arrays, uint8 [h, w, 3], of any sizes; one array or tensor of images, uint8 [N, h, w, 3] or
+                [N, 3, h, w], or float in [0, 1]; or, with `boxes`, one frame (a path or an uint8 array [h, w, 3]).
+            boxes: [N, 4] left, top, right, bottom in pixels of the frame, or an object with such an `xyxy`.
+            flip: average the embeddings of each image and its mirror image.
+            batch_size: images at a time.
+            progress: show a bar.
+
+        Returns:
+            float32 [N, D] on the CPU, each row of length 1.
+
+        Raises:
+            PasserbyError: for unreadable images, and arrays that are no RGB pixels.
+        """
+        crops: Sequence[str | Path | np.ndarray] = list(images) if boxes is None and not isinstance(images, (str, Path)) else []  # type: ignore[type-arg]
+        if boxes is not None:
+            crops = _cut(images, np.asarray(getattr(boxes, "xyxy", boxes)))
+        elif isinstance(images, (str, Path)):
+            crops = [images]
+        starts: Iterable[int] = range(0, len(crops), batch_size)
+        if progress:
+            starts = track(starts, "embedding", transient=True)
+        rows = []
+        for start in starts:
+            pixels = self._pixels(crops[start : start + batch_size]).to(self.device)
+            raw = self.embed_batch(pixels)
+            if flip:
+                raw = F.normalize(raw) + F.normalize(self.embed_batch(pixels.flip(3)))
+            rows.append(F.normalize(raw.float()).cpu())
+        return torch.cat(rows) if rows else torch.empty(0, 0)
+
+    def _pixels(self, images: Sequence[str | Path | np.ndarray | Tensor]) -> Tensor:  # type: ignore[type-arg]
+        """uint8 [N, 3, H, W], channels_last, of files or arrays."""
+        if all(isinstance(image, (str, Path)) for image in images):
+            return to_tensor(self.preprocessing.read_many([Path(str(image)) for image in images]))
+        return to_tensor(np.stack([self.preprocessing.resize(_as_image(image)) for image in images]))
+
+
+def _as_image(image: object) -> Image.Image:
+    """An RGB array or tensor, channels first or last, uint8 or float in [0, 1], as a Pillow image."""
+    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if array.ndim == 3 and array.shape[2] != 3 and array.shape[0] == 3:
+        array = array.transpose(1, 2, 0)
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise PasserbyError(f"embed: an image of shape {tuple(array.shape)}; give RGB arrays [h, w, 3] or tensors [3, h, w]")
+    if array.dtype != np.uint8:
+        if not np.issubdtype(array.dtype, np.floating) or array.min() < 0 or array.max() > 1:
+            raise PasserbyError(
+                f"embed: {array.dtype} values from {array.min():.3g} to {array.max():.3g}; give RGB pixels as uint8, or as float in "
+                "[0, 1], not normalised: the model does that itself"
+            )
+        array = (array * 255).round().astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _cut(frame: object, boxes: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
+    """Crops of a frame, boxes clipped to it."""
+    if isinstance(frame, (str, Path)):
+        with Image.open(frame) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    else:
+        pixels = np.asarray(_as_image(frame))
+    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
+        raise PasserbyError(f"embed: boxes of shape {boxes.shape}; give [N, 4] left, top, right, bottom in pixels")
+    height, width = pixels.shape[:2]
+    crops = []
+    for left, top, right, bottom in boxes.reshape(-1, 4):
+        x0, y0 = max(0, int(np.floor(left))), max(0, int(np.floor(top)))
+        x1, y1 = min(width, int(np.ceil(right))), min(height, int(np.ceil(bottom)))
+        if x0 >= x1 or y0 >= y1:
+            raise PasserbyError(f"embed: box ({left:.0f}, {top:.0f}, {right:.0f}, {bottom:.0f}) lies outside the {width} x {height} frame")
+        crops.append(pixels[y0:y1, x0:x1])
+    return crops

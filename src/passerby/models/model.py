@@ -1,0 +1,92 @@
+"""The model: images in, features out."""
+
+from dataclasses import dataclass, field
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from passerby.data.images import Preprocessing
+from passerby.models.backbone import Backbone
+from passerby.models.embedder import Embedder
+from passerby.models.route import Route, routed
+
+
+class Architecture(BaseModel):
+    """What it takes to build a model again before its weights are loaded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    """Name of the network in timm."""
+    last_stride_1: bool = True
+    stages: tuple[str, ...] = ()
+    """Stages of the network whose maps are put out beside the last one."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a model says of N images.
+
+    Attributes:
+        embedding: [N, D], after the BNNeck: what is compared at test time.
+        pooled: [N, D], before the BNNeck: what metric losses see.
+        maps: [N, C, h, w] by stage; `last` is the network's last map.
+        parts: [N, S, C] where the model has part heads.
+    """
+
+    embedding: Tensor
+    pooled: Tensor
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    parts: Tensor | None = None
+
+
+class Model(nn.Module, Embedder):
+    """Backbone, global average pooling and BNNeck (Luo et al., "Bag of Tricks", CVPRW 2019).
+
+    Attributes:
+        architecture: how it was built.
+        preprocessing: what its input looks like.
+        dimension: D of the embedding.
+    """
+
+    def __init__(self, architecture: Architecture, preprocessing: Preprocessing) -> None:
+        """Builds the model with random weights."""
+        super().__init__()
+        self.architecture, self.preprocessing = architecture, preprocessing
+        size = (preprocessing.height, preprocessing.width)
+        self.backbone = Backbone(architecture.backbone, size, architecture.last_stride_1, architecture.stages)
+        self.dimension = self.backbone.channels
+        self.neck = nn.BatchNorm1d(self.dimension)
+        self.neck.bias.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor, route: Route | None = None) -> Features:
+        """Features of a batch.
+
+        Args:
+            images: float [N, 3, H, W], normalised.
+            route: what domain-aware norms need to know; plain norms ignore it.
+        """
+        with routed(self, route):
+            last, maps = self.backbone(images)
+        # Pooling and BNNeck run in float32 under autocast.
+        pooled = last.float().mean((2, 3))
+        with torch.autocast(images.device.type, enabled=False):
+            embedding = self.neck(pooled)
+        return Features(embedding, pooled, {**maps, "last": last})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.neck.weight.device
+
+    def embed_batch(self, pixels: Tensor) -> Tensor:
+        """Embeddings of one batch of RGB pixels [N, 3, H, W] in [0, 255], flip not averaged, not normalised: [N, D]."""
+        training = self.training
+        try:
+            self.eval()
+            with torch.inference_mode():
+                return self.forward(self.preprocessing.normalise(pixels)).embedding
+        finally:
+            self.train(training)

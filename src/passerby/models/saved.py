@@ -1,0 +1,123 @@
+"""A saved model: a folder with safetensors weights and a card that people can read."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from passerby.data.images import Preprocessing
+from passerby.errors import PasserbyError
+from passerby.files import atomic_folder, sha256
+from passerby.models.model import Architecture, Model
+
+WEIGHTS, CARD = "model.safetensors", "card.json"
+
+
+class TrainedOn(BaseModel):
+    """One domain that a model was trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain: str
+    identities: int
+    images: int
+    listing_sha256: str
+    """Digest of the sorted (file name, identity, camera) of its images."""
+    terms: str
+    """Paper to cite and terms of use."""
+
+
+class ModelCard(BaseModel):
+    """What a saved model says of itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    architecture: Architecture
+    preprocessing: Preprocessing
+    dimension: int
+    """D of the embedding."""
+    weights_sha256: str = ""
+    recipe: dict[str, Any]
+    """The whole recipe that it was trained with."""
+    recipe_name: str
+    budget: str
+    seed: int
+    steps: int
+    trained_on: tuple[TrainedOn, ...]
+    versions: dict[str, str]
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of what decides a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("passerby", "torch", "torchvision", "timm")}}
+
+
+def save_model(folder: Path, model: Model, card: ModelCard) -> None:
+    """Writes `folder` whole or not at all; an older one stays as it was until the new one is complete."""
+    with atomic_folder(folder) as temporary:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary / WEIGHTS)
+        card = card.model_copy(update={"weights_sha256": sha256(temporary / WEIGHTS)})
+        (temporary / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Reads the card of a saved model.
+
+    Raises:
+        PasserbyError: when there is none, or it does not parse.
+    """
+    if not (folder / CARD).is_file():
+        raise PasserbyError(f"{folder}: no saved model ({CARD} and {WEIGHTS} are what a saved model holds); give the folder that `passerby train --out` wrote")
+    try:
+        return ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise PasserbyError(f"{folder / CARD}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}; the card is damaged or of another version") from error
+
+
+def load_model(folder: Path) -> tuple[Model, ModelCard]:
+    """Builds the model that a folder describes and loads its weights, strictly.
+
+    Returns:
+        the model in eval mode, on the CPU, and its card.
+
+    Raises:
+        PasserbyError: when the weights are missing, changed since they were saved, or do not fit; every key is named.
+    """
+    card = load_card(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise PasserbyError(f"{folder / WEIGHTS}: missing; copy the whole folder of the saved model")
+    model = Model(card.architecture, card.preprocessing)
+    try:
+        state = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise PasserbyError(f"{folder / WEIGHTS}: damaged ({error}); copy or train it again") from error
+    load_strictly(model, state, folder / WEIGHTS)
+    if sha256(folder / WEIGHTS) != card.weights_sha256:
+        raise PasserbyError(f"{folder / WEIGHTS}: not the weights that the card describes (sha256 differs); copy both files again")
+    return model.eval(), card
+
+
+def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], where: Path) -> None:
+    """Loads `state` into `model` when every key and shape fits.
+
+    Raises:
+        PasserbyError: which names every key that is missing, unknown or of another shape.
+    """
+    wanted = model.state_dict()
+    misfits = [f"{key} (missing)" for key in wanted if key not in state]
+    misfits += [f"{key} (unknown)" for key in state if key not in wanted]
+    misfits += [
+        f"{key} ({list(state[key].shape)} instead of {list(wanted[key].shape)})"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    if misfits:
+        raise PasserbyError(f"{where}: weights of another model; {len(misfits)} keys do not fit: {', '.join(misfits)}")
+    model.load_state_dict(state)

@@ -1,0 +1,165 @@
+"""What a recipe is, and how a name, a YAML file, overrides and a budget become one."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+
+from passerby.data.settings import DataSettings
+from passerby.errors import PasserbyError, nearest
+from passerby.methods import get_method
+from passerby.methods.base import MethodSettings
+from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
+
+Budget = Literal["quick", "standard", "full"]
+BUDGETS: tuple[Budget, ...] = get_args(Budget)
+_FIXED_BUDGETS: dict[str, dict[str, Any]] = {
+    "quick": {"data": {"height": 128, "width": 64, "images_per_identity": 4}, "trainer": {"max_steps": 960}},
+    "standard": {"data": {"height": 128, "width": 64, "images_per_identity": 8}, "trainer": {"max_steps": 3060}},
+    "full": {},
+}
+
+
+class ModelSettings(BaseModel):
+    """Which network is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = "mobilenetv2_100"
+    """Any network of timm, by its name."""
+    weights: str | None = None
+    """`hub`, `none` or a .safetensors file; by default DATA_ROOT/weights/<backbone>_imagenet.safetensors, else the hub."""
+    last_stride_1: bool = True
+    stages: tuple[str, ...] = ()
+
+
+class TrainerSettings(BaseModel):
+    """How long and how exactly the trainer runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_epochs: int = Field(60, gt=0)
+    """Passes of the sampler over its identities (or images)."""
+    max_steps: int | None = Field(None, gt=0)
+    """Base steps; where given, it counts instead of max_epochs."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    gradient_clip: float | None = Field(None, gt=0)
+    """Largest norm of the gradient; null does not clip."""
+    deterministic: bool = True
+    compile: bool = False
+    """Fuse the backbone's operations with torch.compile: a minute at the start (and a C++ compiler), then faster steps."""
+    checkpoint_every: int = Field(200, gt=0)
+    """Base steps between checkpoints for --resume."""
+
+
+class Recipe(BaseModel):
+    """Everything that a training run is made of but the data root and the seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    summary: str
+    method: SerializeAsAny[MethodSettings]
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    trainer: TrainerSettings = TrainerSettings()
+
+
+def recipe_names() -> list[str]:
+    """Names of the packaged recipes."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(recipe: str, overrides: list[str] | None = None, budget: Budget = "full") -> Recipe:
+    """Reads a recipe: its file, then the budget, then the overrides.
+
+    Args:
+        recipe: a packaged name or a path of a YAML file.
+        overrides: `section.key=value`, the value in YAML (a comma-separated list where the key takes a list).
+        budget: `quick` and `standard` fix image size, images an identity and base steps; `full` is the recipe's own setting.
+
+    Raises:
+        PasserbyError: for an unknown recipe or key (the nearest right one is named) and values that do not fit.
+    """
+    values = _merge(_read(recipe), _FIXED_BUDGETS[budget])
+    for override in overrides or []:
+        key, found, text = override.partition("=")
+        if not found:
+            raise PasserbyError(f"--set {override}: write section.key=value, as in --set optimizer.lr=1e-3")
+        values = _merge(values, _nested(key.strip().split("."), _value(key.strip(), text.strip())))
+    section: tuple[str, ...] = ("method",)
+    try:
+        method = values.get("method")
+        if isinstance(method, dict):
+            values = {**values, "method": get_method(str(method.get("name"))).Settings.model_validate(method)}
+        section = ()
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise PasserbyError(f"recipe {recipe}: {_explain(error, section, values)}") from error
+
+
+def _read(recipe: str) -> dict[str, Any]:
+    if recipe in recipe_names():
+        text = (_folder() / f"{recipe}.yaml").read_text(encoding="utf-8")
+    elif recipe.endswith((".yaml", ".yml")):
+        try:
+            text = Path(recipe).read_text(encoding="utf-8")
+        except OSError as error:
+            raise PasserbyError(f"recipe {recipe}: cannot be read ({error.strerror})") from error
+    else:
+        raise PasserbyError(f"recipe: no packaged recipe '{recipe}'; {nearest(recipe, recipe_names())} (or give a .yaml file)")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PasserbyError(f"recipe {recipe}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise PasserbyError(f"recipe {recipe}: a recipe is a mapping with the sections {', '.join(Recipe.model_fields)}")
+    return values
+
+
+def _folder() -> Any:
+    return files("passerby.recipes")
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)
+
+
+def _value(key: str, text: str) -> Any:
+    """A value from the command line: a list for keys that take one, else YAML (1e-3 is a number, as people mean it)."""
+    if key.split(".")[-1] in {"sources", "stages", "milestones"}:
+        return [part for part in text.strip("[]").split(",") if part]
+    try:
+        return float(text) if "e" in text.lower() and text.lower().replace("e", "").strip("+-.0123456789") == "" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise PasserbyError(f"--set {key}={text}: the value is not YAML") from error
+
+
+def _explain(error: ValidationError, section: tuple[str, ...], values: dict[str, Any]) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors(include_url=False)[0]
+    place = [*section, *(str(part) for part in first["loc"])]
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{'.'.join(place)}'; {nearest(place[-1], _known(place[:-1], values))}"
+    return f"{'.'.join(place) or 'recipe'}: {first['msg'].lower()} (got {first.get('input')!r})"
+
+
+def _known(section: list[str], values: dict[str, Any]) -> list[str]:
+    """Keys that a section of the recipe takes."""
+    model: Any = Recipe
+    for part in section:
+        model = get_method(values["method"]["name"]).Settings if part == "method" else model.model_fields[part].annotation
+    return list(model.model_fields)
