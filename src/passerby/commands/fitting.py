@@ -1,13 +1,15 @@
 """One fit on Lightning's Trainer: checkpoints, resume, loggers, progress."""
 
 import logging
+import resource
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -25,6 +27,14 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Writes a checkpoint atomically."""
         with atomic_file(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall time in seconds, and peak memory in MiB (of the GPU where one was used, else of the process)."""
+
+    seconds: float
+    peak_mib: float
 
 
 class TrainingData(L.LightningDataModule):
@@ -49,7 +59,7 @@ def fit(
     device: str,
     checkpoint: Path | None,
     progress: bool,
-) -> None:
+) -> Cost:
     """Trains `method` for the run's steps.
 
     Args:
@@ -60,6 +70,9 @@ def fit(
         device: `auto`, or an accelerator of Lightning's (`cpu`, `gpu`, `mps`).
         checkpoint: where to take up the run; None starts it.
         progress: show a progress bar.
+
+    Returns:
+        what it cost, earlier parts of a resumed run included.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
@@ -71,6 +84,8 @@ def fit(
             out / "checkpoints", save_last=True, save_top_k=0, every_n_train_steps=settings.checkpoint_every, save_on_exception=False
         )
     ]
+    timer = Timer()
+    callbacks.append(timer)
     if progress:
         callbacks.append(RichProgressBar())
     trainer = L.Trainer(
@@ -81,11 +96,15 @@ def fit(
         gradient_clip_val=settings.gradient_clip,
         deterministic=settings.deterministic,
         callbacks=callbacks,
-        logger=[CSVLogger(out, "logs", version="", flush_logs_every_n_steps=50), TensorBoardLogger(out, "logs", version="")],
+        # Each part of a resumed run logs into a version folder of its own: nothing of the earlier parts is lost.
+        logger=[CSVLogger(out, "logs", flush_logs_every_n_steps=50), TensorBoardLogger(out, "logs")],
         plugins=[AtomicCheckpoints()],
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, method.facts.steps),
         enable_progress_bar=progress,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return Cost(timer.time_elapsed("train"), peak)

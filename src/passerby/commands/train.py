@@ -1,6 +1,7 @@
 """passerby train: from a recipe and a data root to a saved model."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ def train(
     out: Path,
     *,
     recipe_name: str,
+    overrides: Sequence[str] = (),
     budget: str = "full",
     seed: int = 0,
     device: str = "auto",
@@ -39,7 +41,7 @@ def train(
         recipe: what to train.
         data_root: folder that holds the datasets.
         out: the run's folder: `model/` (the saved model), `checkpoints/`, `logs/`, `run.json`.
-        recipe_name: recorded on the card.
+        recipe_name, overrides: recorded on the card.
         budget: recorded on the card.
         seed: fixes initialisation, data order and augmentation.
         device: `auto`, or an accelerator of Lightning's (`cpu`, `gpu`, `mps`).
@@ -77,16 +79,19 @@ def train(
     model = _build_model(recipe, data_root, preprocessing, init_from)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
-    fit(method, TrainingData(training_set, sampler), recipe.trainer, out, device, checkpoint, progress)
+    cost = fit(method, TrainingData(training_set, sampler), recipe.trainer, out, device, checkpoint, progress)
     card = ModelCard(
         architecture=model.architecture,
         preprocessing=preprocessing,
         dimension=model.dimension,
         recipe=recipe.model_dump(mode="json"),
         recipe_name=recipe_name,
+        overrides=tuple(overrides),
         budget=budget,
         seed=seed,
         steps=facts.steps,
+        seconds=cost.seconds,
+        peak_mib=cost.peak_mib,
         trained_on=tuple(_describe(source) for source in sources),
         versions=current_versions(),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from passerby.data.datasets import custom_dataset, get_dataset, source_samples
+from passerby.data.datasets import get_dataset, source_samples
 from passerby.data.datasets.base import Dataset
 from passerby.data.sample import Sample
 from passerby.errors import PasserbyError
@@ -27,16 +27,6 @@ class Source:
     dataset: Dataset
 
 
-def open_dataset(spec: str) -> Dataset:
-    """The dataset of a name, or of `name=path` for data of your own.
-
-    Raises:
-        PasserbyError: for an unknown name.
-    """
-    name, given, path = spec.partition("=")
-    return custom_dataset(name, Path(path)) if given else get_dataset(name)
-
-
 def open_sources(specs: Sequence[str], data_root: Path, images: Literal["all", "train"]) -> tuple[Source, ...]:
     """Opens every source of a run.
 
@@ -50,15 +40,12 @@ def open_sources(specs: Sequence[str], data_root: Path, images: Literal["all", "
     """
     if not specs:
         raise PasserbyError("data.sources: empty; name the datasets to train on, as in --set data.sources=market1501,cuhk03")
-    sources = []
-    for spec in specs:
-        dataset = open_dataset(spec)
-        sources.append(Source(dataset.name, source_samples(dataset, data_root, images), dataset))
-    names = [source.domain for source in sources]
-    for name in names:
-        if names.count(name) > 1:
-            raise PasserbyError(f"data.sources: '{name}' stands there twice; name each source once")
-    return tuple(sources)
+    datasets = [get_dataset(spec) for spec in specs]
+    domains = [dataset.domain for dataset in datasets]
+    for dataset in datasets:
+        if domains.count(dataset.domain) > 1:
+            raise PasserbyError(f"data.sources: the people of '{dataset.domain}' stand there twice; name each source once")
+    return tuple(Source(d.name, source_samples(d, data_root, images), d) for d in datasets)
 
 
 def by_camera(name: str, samples: Iterable[Sample]) -> list[tuple[str, list[Sample]]]:

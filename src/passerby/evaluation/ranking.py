@@ -73,6 +73,7 @@ class Ranker:
         self.labels = labels
         queries = labels.shape[0]
         self._seen = 0
+        self._scratch = torch.empty(0)
         self._first_rank = torch.zeros(queries, dtype=torch.int64)
         self._average_precision = torch.full((queries,), torch.nan, dtype=torch.float64)
         self._inverse_penalty = torch.full((queries,), torch.nan, dtype=torch.float64)
@@ -88,13 +89,16 @@ class Ranker:
         group = self.labels.group(self._seen, end)
         index, match = group.index.to(scores.device), group.match.to(scores.device)
         own = scores.gather(1, index)
-        others = _sort_rows(scores.scatter(1, index, -torch.inf))
+        best_first = own.masked_fill(~match, -torch.inf).sort(1, descending=True).values
+        lowest = own.masked_fill(~match, torch.inf).amin(1, keepdim=True)
+        # What lies below the last match need not be told apart: levelled, a trained model's row sorts much faster.
+        others = torch.maximum(scores, torch.nextafter(lowest, -lowest.new_tensor(torch.inf)), out=self._room(scores))
+        others = _sort_rows(others.scatter_(1, index, -torch.inf))
         # Sorting puts NaN and infinity last.
         if not (torch.isfinite(own).all() and (others[:, -1] < torch.inf).all()):
-            raise PasserbyError(f"scores: NaN or infinity among those of the queries {self._seen} to {end - 1}; check the model")
-        own = own.masked_fill(~match, -torch.inf).sort(1, descending=True).values
-        number = torch.arange(1, own.shape[1] + 1, device=scores.device)
-        ranks = (number + others.shape[1] - torch.searchsorted(others, own)).cpu()
+            raise PasserbyError(f"scores: NaN or infinity for one of the queries {self._seen} to {end - 1}; check the model")
+        number = torch.arange(1, index.shape[1] + 1, device=scores.device)
+        ranks = (number + others.shape[1] - torch.searchsorted(others, best_first)).cpu()
         matches = match.sum(1).cpu()
         matched = matches > 0
         precision = (number.cpu() / ranks.double()).where(number.cpu() <= matches[:, None], 0.0)
@@ -103,6 +107,12 @@ class Ranker:
         self._average_precision[rows] = precision.sum(1) / matches.where(matched, torch.nan)
         self._inverse_penalty[rows] = matches.double().where(matched, torch.nan) / last_rank
         self._seen = end
+
+    def _room(self, scores: Tensor) -> Tensor:
+        """Memory for a copy of `scores`, kept from block to block: fresh memory would cost more than the copy."""
+        if self._scratch.numel() < scores.numel() or self._scratch.device != scores.device:
+            self._scratch = torch.empty(scores.numel(), device=scores.device)
+        return self._scratch[: scores.numel()].view_as(scores)
 
     def result(self) -> RankingResult:
         """What was found, once the scores of all queries have been added.

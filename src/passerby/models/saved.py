@@ -46,9 +46,15 @@ class ModelCard(BaseModel):
     recipe: dict[str, Any]
     """The whole recipe that it was trained with."""
     recipe_name: str
+    overrides: tuple[str, ...] = ()
+    """What --set changed in the recipe."""
     budget: str
     seed: int
     steps: int
+    seconds: float
+    """Wall time of the training."""
+    peak_mib: float
+    """Peak memory of the training: of the GPU where one was used, else of the process."""
     trained_on: tuple[TrainedOn, ...]
     versions: dict[str, str]
 

@@ -173,6 +173,11 @@ class FolderScan:
         raise PasserbyError(f"{name}: no labelled image under {self.root}; it should hold {self.dataset.layout}")
 
 
+def image_files(folder: Path, recursive: bool = False) -> list[Path]:
+    """Paths of the image files that `image_names` names."""
+    return [folder / name for name in image_names(folder, recursive)]
+
+
 def image_names(folder: Path, recursive: bool = False) -> list[str]:
     """Image files of a folder by suffix, as posix paths relative to it, sorted; hidden ones are passed over."""
     found = []

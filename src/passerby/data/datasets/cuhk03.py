@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from passerby.data.datasets.base import Dataset, FolderScan, Images, Labels, Listing, Published
 from passerby.data.datasets.cuhk03_release import BOXES, extract_images
 from passerby.data.sample import Sample
@@ -122,12 +124,11 @@ def new_protocol(file: Path) -> dict[str, tuple[str, ...]]:
     from scipy.io import loadmat
 
     try:
-        config: dict[str, Any] = loadmat(file, simplify_cells=True)
-        names = [str(name) for name in config["filelist"]]
+        config: dict[str, Any] = loadmat(file, squeeze_me=True)
+        names = np.atleast_1d(config["filelist"])
         # Indices count from 1, as Matlab does.
-        return {
-            part: tuple(names[int(index) - 1] for index in config[f"{part}_idx"])
-            for part in ("train", "query", "gallery")
-        }
+        indices = {part: np.atleast_1d(config[f"{part}_idx"]).astype(int) - 1 for part in ("train", "query", "gallery")}
+        return {part: tuple(str(name) for name in names[index]) for part, index in indices.items()}
     except Exception as error:  # scipy raises anything from ValueError to TypeError on a damaged file
-        raise PasserbyError(f"cuhk03: {file} is not a new-protocol .mat ({error}); download it again") from error
+        reason = str(error).splitlines()[0]
+        raise PasserbyError(f"cuhk03: {file} is not a new-protocol .mat ({reason}); download it again") from error

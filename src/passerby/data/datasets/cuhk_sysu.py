@@ -81,7 +81,8 @@ def person_boxes(annotation: Path) -> dict[str, list[tuple[str, Box]]]:
                 name = f"{person['idname']}_{Path(scene['imname']).stem}_{number}.jpg"
                 boxes[scene["imname"]].append((name, (x, y, width, height)))
     except Exception as error:  # scipy raises anything from ValueError to TypeError on a damaged file
-        raise PasserbyError(f"cuhk-sysu: {annotation} is not its Person.mat ({error}); download it again") from error
+        reason = str(error).splitlines()[0]
+        raise PasserbyError(f"cuhk-sysu: {annotation} is not its Person.mat ({reason}); download it again") from error
     return dict(boxes)
 
 

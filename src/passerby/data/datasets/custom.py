@@ -29,8 +29,9 @@ def market_labels(match: re.Match[str]) -> Labels | None:
 class CustomDataset(Dataset):
     """Data that people bring. What `path` is says how it is read.
 
-    - A table (.csv, .parquet): columns `path` and `identity`, and optionally `camera`, `domain`, `split`; see `read_table`.
-    - A folder with bounding_box_train, query or bounding_box_test: Market-style, parts `train`, `query`, `gallery`.
+    - A table (.csv, .parquet): columns `path`, `identity`, optionally `camera`, `domain`, `split`; see `read_table`.
+    - A folder with images in bounding_box_train, query or bounding_box_test: Market-style names, parts `train`,
+      `query`, `gallery`.
     - A folder of images: Market-style names, part `all`.
     - A folder of folders: one folder per identity, part `all`; the camera is what `cN` in a file's path says, else
       None. Identities count from 0 in the order of the folders' names; a folder named -1 holds distractors.
@@ -66,7 +67,7 @@ class CustomDataset(Dataset):
         if not self.path.is_dir():
             raise PasserbyError(f"{self.name}: no folder or table {self.path}; custom data is name=path")
         scan = FolderScan(self, self.path)
-        if any((self.path / folder).is_dir() for folder in MARKET_FOLDERS.values()):
+        if any(image_names(self.path / folder) for folder in MARKET_FOLDERS.values()):
             for part, folder in MARKET_FOLDERS.items():
                 scan.part(part, folder, MARKET_NAME, market_labels)
             return scan.listing()

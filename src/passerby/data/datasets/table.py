@@ -1,5 +1,6 @@
 """Custom data as a CSV or Parquet table, one row an image."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,100 +8,121 @@ from passerby.data.sample import DISTRACTOR, Sample
 from passerby.errors import PasserbyError, nearest
 
 REQUIRED = ("path", "identity")
-OPTIONAL = ("camera", "domain", "split")
 SPLITS = ("train", "query", "gallery")
-TABLE_SUFFIXES = (".csv", ".parquet")
 
 
 def read_table(file: Path, name: str) -> dict[str, tuple[Sample, ...]]:
-    """Samples by part of a table.
+    """Samples by part of a table (.csv or .parquet).
 
-    Columns: `path` (relative to the table's folder, or absolute), `identity`, and optionally `camera` (empty: not
+    Columns: `path` (relative to the table's folder, or absolute), `identity`, and optionally `camera` (empty or -1: not
     known), `domain` (empty: none; otherwise the sample's domain is `name/domain`) and `split` (train, query or gallery;
     without the column all images are the part `all`). Identities and cameras are whole numbers, which are kept, or
-    strings, which count from 0 in sorted order over the whole table. Identity -1 is a distractor. Other columns are
-    passed over.
+    strings, which count from 0 in sorted order over the whole table. Identity -1 is a distractor. No image stands in
+    two rows: as query and as gallery it would find itself. Other columns are passed over.
 
     Raises:
-        PasserbyError: when the table cannot be read, is empty, lacks a column, or a row does not fit.
+        PasserbyError: when the table cannot be read, is empty, lacks a column, or rows do not fit.
     """
-    columns = _read_columns(file)
-    missing = [column for column in REQUIRED if column not in columns]
-    if missing:
-        raise PasserbyError(
-            f"{name}: {file} has no column {' and no column '.join(missing)}; it has {', '.join(columns)}"
+    table = _Table(file, name, _read_columns(file, name))
+    table.require(REQUIRED)
+    paths = [file.parent / str(path) for path in table.columns["path"]]
+    table.refuse([not path.is_file() for path in paths], "a path that is not there", shown="path")
+    table.refuse(_repeated(paths), "a path that an earlier row has", shown="path")
+    identities = table.numbers("identity")
+    table.refuse([identity < DISTRACTOR for identity in identities], "an identity below -1", shown="identity")
+    cameras = table.numbers("camera") if "camera" in table.columns else [None] * len(paths)
+    cameras = [None if camera is None or camera < 0 else camera for camera in cameras]
+    domains = [name if domain is None else f"{name}/{domain}" for domain in table.optional("domain")]
+    parts: dict[str, list[Sample]] = {part: [] for part in (*SPLITS, "all")}
+    for path, identity, camera, domain, part in zip(paths, identities, cameras, domains, table.splits(), strict=True):
+        parts[part].append(Sample(path, identity, camera, domain))
+    return {part: tuple(sorted(samples, key=lambda s: s.image.parts)) for part, samples in parts.items() if samples}
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns of a table (empty cells are None), and how to speak of it."""
+
+    file: Path
+    name: str
+    columns: dict[str, list[Any]]
+
+    def require(self, columns: tuple[str, ...]) -> None:
+        """Raises unless these columns are there and full, with at least one row."""
+        missing = [column for column in columns if column not in self.columns]
+        if missing:
+            raise PasserbyError(
+                f"{self.name}: {self.file} has no column {' and no column '.join(missing)}; "
+                f"its columns are {', '.join(self.columns)}"
+            )
+        if not self.columns[columns[0]]:
+            raise PasserbyError(f"{self.name}: {self.file} has no row; give one row an image")
+        for column in columns:
+            self.refuse([value is None for value in self.columns[column]], f"no {column}")
+
+    def optional(self, column: str) -> list[Any]:
+        """The column, or as many None where the table does not have it."""
+        return self.columns.get(column) or [None] * len(self.columns["path"])
+
+    def numbers(self, column: str) -> list[Any]:
+        """Whole numbers as they are, strings counted in sorted order ('-1' stays -1), empty cells as None."""
+        values = self.columns[column]
+        given = {value for value in values if value is not None}
+        if all(isinstance(value, int | float) and float(value).is_integer() for value in given):
+            return [None if value is None else int(value) for value in values]
+        wrong = [value is not None and not isinstance(value, str) for value in values]
+        self.refuse(wrong, f"neither a whole number nor a string as {column}", shown=column)
+        number = {value: index for index, value in enumerate(sorted(given - {str(DISTRACTOR)}))}
+        number[str(DISTRACTOR)] = DISTRACTOR
+        return [None if value is None else number[value] for value in values]
+
+    def splits(self) -> list[str]:
+        """The part of each row: its split, or `all` without that column."""
+        if "split" not in self.columns:
+            return ["all"] * len(self.columns["path"])
+        splits = [str(split) for split in self.columns["split"]]
+        unknown = next((split for split in splits if split not in SPLITS), "")
+        self.refuse(
+            [split not in SPLITS for split in splits], f"an unknown split ({nearest(unknown, SPLITS)})", "split"
         )
-    rows = len(columns["path"])
-    if not rows:
-        raise PasserbyError(f"{name}: {file} has no row; give one row an image")
-    for column in REQUIRED:
-        _refuse(file, name, [value is None or value == "" for value in columns[column]], f"no {column}")
-    identities = _numbers(columns["identity"], file, name, "identity")
-    cameras = _numbers(columns["camera"], file, name, "camera") if "camera" in columns else [None] * rows
-    domains = [f"{name}/{value}" if value not in (None, "") else name for value in columns.get("domain", [None] * rows)]
-    splits = [str(value) for value in columns["split"]] if "split" in columns else ["all"] * rows
-    if "split" in columns:
-        wrong = [split not in SPLITS for split in splits]
-        hint = nearest(splits[wrong.index(True)], SPLITS) if any(wrong) else ""
-        _refuse(file, name, wrong, f"a split other than {', '.join(SPLITS)} ({hint})")
-    paths = [file.parent / str(path) for path in columns["path"]]
-    _refuse(file, name, [not path.is_file() for path in paths], "a path that is not there", columns["path"])
-    _refuse(
-        file, name, _repeated(list(zip(paths, splits, strict=True))), "a path that an earlier row has", columns["path"]
-    )
-    _refuse(
-        file, name, [identity is not None and identity < DISTRACTOR for identity in identities], "an identity below -1"
-    )
-    parts: dict[str, list[Sample]] = {}
-    for path, identity, camera, domain, split in zip(paths, identities, cameras, domains, splits, strict=True):
-        assert identity is not None
-        parts.setdefault(split, []).append(Sample(path, identity, camera, domain))
-    order = (*SPLITS, "all")
-    return {part: tuple(sorted(parts[part], key=lambda s: s.image.parts)) for part in order if part in parts}
+        return splits
 
-
-def _read_columns(file: Path) -> dict[str, list[Any]]:
-    import pyarrow
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    try:
-        match file.suffix.lower():
-            case ".csv":
-                table = pyarrow.csv.read_csv(file)
-            case ".parquet":
-                table = pyarrow.parquet.read_table(file)
-            case _:
-                raise PasserbyError(f"{file}: not a table that is read here; give {' or '.join(TABLE_SUFFIXES)}")
-    except (pyarrow.ArrowException, OSError) as error:
-        message = str(error).splitlines()[0]
-        raise PasserbyError(
-            f"{file}: cannot be read as a table ({message}); give {' or '.join(TABLE_SUFFIXES)}"
-        ) from error
-    return {column: table[column].to_pylist() for column in table.column_names}
-
-
-def _numbers(values: list[Any], file: Path, name: str, column: str) -> list[int | None]:
-    """Whole numbers as they are, strings counted in sorted order, empty cells as None."""
-    given = [value for value in values if value not in (None, "")]
-    if all(isinstance(value, int | float) and float(value).is_integer() for value in given):
-        return [None if value in (None, "") else int(value) for value in values]
-    if not all(isinstance(value, str) for value in given):
-        raise PasserbyError(f"{name}: {file} has {column} values that are neither whole numbers nor strings")
-    number = {value: index for index, value in enumerate(sorted(set(given) - {str(DISTRACTOR)}))}
-    number[str(DISTRACTOR)] = DISTRACTOR
-    return [number[value] if value not in (None, "") else None for value in values]
-
-
-def _repeated(values: list[Any]) -> list[bool]:
-    first: dict[Any, int] = {}
-    return [first.setdefault(value, index) != index for index, value in enumerate(values)]
-
-
-def _refuse(file: Path, name: str, wrong: list[bool], what: str, shown: list[Any] | None = None) -> None:
-    """Raises one line about the rows that are wrong, if any (rows count from 1, the header apart)."""
-    if any(wrong):
+    def refuse(self, wrong: list[bool], what: str, shown: str | None = None) -> None:
+        """Raises one line about the rows that are wrong, if any, showing a cell of the first (rows count from 1)."""
+        if not any(wrong):
+            return
         first = wrong.index(True)
-        example = f" ('{shown[first]}')" if shown is not None else ""
-        rows = f"{sum(wrong)} of {len(wrong)} rows have" if sum(wrong) > 1 else "one row has"
-        raise PasserbyError(f"{name}: {file}: {rows} {what}, first row {first + 1}{example}; mend the table")
+        cell = f" ({shown} '{self.columns[shown][first]}')" if shown else ""
+        have = f"{sum(wrong)} rows have" if sum(wrong) > 1 else "one row has"
+        raise PasserbyError(f"{self.name}: {self.file}: {have} {what}, first row {first + 1}{cell}; mend the table")
+
+
+def _read_columns(file: Path, name: str) -> dict[str, list[Any]]:
+    import pyarrow
+    from pyarrow import csv, parquet
+
+    if file.suffix.lower() not in {".csv", ".parquet"}:
+        raise PasserbyError(f"{name}: {file} is no table that is read here; give .csv or .parquet")
+    try:
+        if file.suffix.lower() == ".csv":
+            # Numbers in these columns are names all the same: 0007 must not become 7.
+            strings = dict.fromkeys(("path", "domain", "split"), pyarrow.string())
+            table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=strings))
+        else:
+            table = parquet.read_table(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise PasserbyError(f"{name}: {file} cannot be read as a table ({reason}); write it again") from error
+    if len(set(table.column_names)) < len(table.column_names):
+        raise PasserbyError(f"{name}: {file} has a column twice; its columns are {', '.join(table.column_names)}")
+    return {column: [_cell(value) for value in table[column].to_pylist()] for column in table.column_names}
+
+
+def _cell(value: Any) -> Any:
+    """None for what tables mean by an empty cell: null, an empty string, not-a-number (which differs from itself)."""
+    return None if value is None or value == "" or value != value else value
+
+
+def _repeated(paths: list[Path]) -> list[bool]:
+    first: dict[Path, int] = {}
+    return [first.setdefault(path, row) != row for row, path in enumerate(paths)]

@@ -1,0 +1,209 @@
+"""The command line: one command a verb; each verb's work is done in passerby.commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from passerby.errors import PasserbyError
+
+app = typer.Typer(
+    name="passerby",
+    help="Recognise people on cameras that the model has never seen.\n\nStart with `passerby demo`: it trains on three synthetic domains, measures on a fourth, and writes a report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+datasets_app = typer.Typer(help="Look at, check and prepare datasets; make synthetic ones.", no_args_is_help=True)
+recipes_app = typer.Typer(help="Look at the packaged recipes.", no_args_is_help=True)
+app.add_typer(datasets_app, name="datasets")
+app.add_typer(recipes_app, name="recipes")
+
+DataRoot = Annotated[Path, typer.Option(help="Folder that holds the datasets, in torchreid's folder names.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override of a recipe's key, as in optimizer.lr=1e-3; may be repeated.")]
+BudgetOption = Annotated[
+    Literal["quick", "standard", "full"],
+    typer.Option(help="quick: 960 base steps, at most 4 images an identity, 128x64. standard: 3,060 steps, at most 8. full: the recipe's own."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run and of report.html.")] = Path("demo"),
+    seed: int = 0,
+) -> None:
+    """Train on three synthetic domains, measure on an unseen fourth, write report.html. Minutes on two cores."""
+    from passerby.commands.demo import demo as run
+
+    run(out, seed)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe (`passerby recipes list`) or a .yaml file.")],
+    data_root: DataRoot,
+    out: Annotated[Path, typer.Option(help="Folder of the run: model, checkpoints, logs.")],
+    overrides: Overrides = None,
+    budget: BudgetOption = "full",
+    seed: Annotated[int, typer.Option(help="Fixes initialisation, data order and augmentation.")] = 0,
+    device: Device = "auto",
+    init_from: Annotated[Path | None, typer.Option(help="Start from this saved model's weights.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up the run in --out where its last checkpoint left it.")] = False,
+) -> None:
+    """Train a model on labelled source datasets."""
+    from passerby.commands.train import train as run
+    from passerby.recipes import load_recipe
+
+    loaded = load_recipe(recipe, overrides, budget)
+    model = run(
+        loaded,
+        data_root,
+        out,
+        recipe_name=recipe,
+        overrides=overrides or [],
+        budget=budget,
+        seed=seed,
+        device=device,
+        init_from=init_from,
+        resume=resume,
+    )
+    typer.echo(f"model: {model}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A saved model, a run's folder, or an .onnx embedder.")],
+    data_root: DataRoot,
+    targets: Annotated[str, typer.Option(help="Comma-separated datasets, or name=path for your own.")],
+    protocol: Annotated[
+        str, typer.Option(help="`free`, or `leave-one-source-out`: one random image of each identity and camera is a query, the rest the gallery.")
+    ] = "free",
+    rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking.")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")] = False,
+    device: Device = "auto",
+    json: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.")] = None,
+    records: Annotated[Path | None, typer.Option(help="Write one record a target into this folder.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report.")] = None,
+) -> None:
+    """Measure a model on targets that took no part in its training."""
+    from passerby.commands.evaluate import evaluate as run
+
+    run(
+        model,
+        data_root,
+        _listed(targets),
+        protocol=protocol,
+        rerank=rerank,
+        flip=flip,
+        device=device,
+        json_file=json,
+        records_folder=records,
+        report_file=report,
+    )
+
+
+@app.command()
+def bench(
+    recipes: Annotated[str, typer.Option(help="Comma-separated recipes.")],
+    data_root: DataRoot,
+    out: Annotated[Path, typer.Option(help="Folder of cells and records; a finished cell there is never run again.")],
+    overrides: Overrides = None,
+    protocol: Annotated[str, typer.Option(help="A named protocol, or free.")] = "free",
+    targets: Annotated[str, typer.Option(help="Comma-separated targets of a free protocol.")] = "",
+    seeds: Annotated[int, typer.Option(help="Seeds 0 .. N - 1.", min=1)] = 3,
+    budget: BudgetOption = "quick",
+    device: Device = "auto",
+) -> None:
+    """Train and measure recipes over seeds, cell by cell, and print the table."""
+    from passerby.commands.bench import bench as run
+
+    failed = run(_listed(recipes), data_root, out, overrides or [], protocol, _listed(targets), seeds, budget, device)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def embed(
+    model: Annotated[Path, typer.Argument(help="A saved model, a run's folder, or an .onnx embedder.")],
+    images: Annotated[Path, typer.Option(help="Folder of person crops, searched through and through.")],
+    out: Annotated[Path, typer.Option(help="A .npz file: `paths` [N] and `embeddings` [N, D] float32.")],
+    flip: Annotated[bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Embed every image of a folder."""
+    from passerby.commands.embed import embed as run
+
+    run(model, images, out, flip, device)
+
+
+@datasets_app.command("list")
+def datasets_list() -> None:
+    """Names, folders and published counts of all datasets that can be read."""
+    from passerby.commands.datasets import list_datasets
+
+    list_datasets()
+
+
+@datasets_app.command("check")
+def datasets_check(name: Annotated[str, typer.Argument(help="A dataset's name, or name=path.")], data_root: DataRoot) -> None:
+    """Count what is there beside what was published, and name the first files that do not fit."""
+    from passerby.commands.datasets import check_dataset
+
+    check_dataset(name, data_root)
+
+
+@datasets_app.command("prepare")
+def datasets_prepare(name: Annotated[str, typer.Argument(help="cuhk03 or cuhk-sysu.")], data_root: DataRoot) -> None:
+    """Cut or extract the images of a dataset that comes as frames or as a .mat file."""
+    from passerby.commands.datasets import prepare_dataset
+
+    prepare_dataset(name, data_root)
+
+
+@datasets_app.command("synth")
+def datasets_synth(
+    out: Annotated[Path, typer.Option(help="Folder to write; each domain in Market-1501's layout.")],
+    domains: Annotated[str, typer.Option(help="Comma-separated synthetic domains; all by default.")] = "",
+    identities: Annotated[int, typer.Option(help="People a domain.", min=2)] = 200,
+    seed: int = 0,
+) -> None:
+    """Draw synthetic pedestrians."""
+    from passerby.commands.datasets import synthesise
+
+    synthesise(out, _listed(domains), identities, seed)
+
+
+@recipes_app.command("list")
+def recipes_list() -> None:
+    """Names and summaries of the packaged recipes."""
+    from passerby.commands.recipes import list_recipes
+
+    list_recipes()
+
+
+@recipes_app.command("show")
+def recipes_show(
+    name: Annotated[str, typer.Argument(help="A packaged recipe or a .yaml file.")], overrides: Overrides = None, budget: BudgetOption = "full"
+) -> None:
+    """The whole recipe, defaults, budget and overrides included."""
+    from passerby.commands.recipes import show_recipe
+
+    show_recipe(name, overrides or [], budget)
+
+
+def main() -> None:
+    """Runs the command line; bad input ends in one line on stderr and exit code 2."""
+    try:
+        app()
+    except PasserbyError as error:
+        print(f"passerby: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("passerby: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,50 @@
+"""passerby datasets: what can be read, what is there, and making it."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from passerby.data.datasets import DATASETS, check, get_dataset
+
+
+def list_datasets() -> None:
+    """Prints name, folder, published counts and reference of every dataset."""
+    table = Table("name", "folder under --data-root", "identities", "images", "reference and terms", box=None)
+    for name, dataset in DATASETS.items():
+        whole = dataset.published.get("all")
+        counts = (f"{whole.identities:,}", f"{whole.images:,}") if whole else ("", "")
+        table.add_row(name, dataset.folders[0], *counts, dataset.reference)
+    Console().print(table)
+
+
+def check_dataset(name: str, data_root: Path) -> None:
+    """Prints counts beside the published ones and names the first files that do not fit."""
+    console = Console()
+    report = check(get_dataset(name), data_root)
+    console.print(f"{report.title}: {report.folder}\n{report.reference}")
+    for warning in report.warnings:
+        console.print(f"note: {warning}", style="yellow")
+    table = Table("part", "identities", "images", "cameras", "distractors", "published", "", box=None)
+    for part in report.parts:
+        published = part.published
+        expected = f"{published.identities:,} / {published.images:,} / {published.cameras or '?'}" if published else "-"
+        verdict = {True: "[green]as published[/]", False: "[yellow]differs[/]", None: ""}[part.agrees]
+        counts = (part.identities, part.images, part.cameras, part.distractors)
+        table.add_row(part.part, *("-" if count is None else f"{count:,}" for count in counts), expected, verdict)
+    console.print(table)
+    if report.misfits:
+        console.print(f"{report.misfits:,} files do not fit the official names; the first:", style="yellow")
+        for name in report.first_misfits:
+            console.print(f"  {name}")
+
+
+def prepare_dataset(name: str, data_root: Path) -> None:
+    """Cuts or extracts the images of a dataset, and says where they are."""
+    for folder in get_dataset(name).prepare(data_root):
+        print(folder)
+
+
+def synthesise(out: Path, domains: list[str], identities: int, seed: int) -> None:
+    """Draws synthetic domains, each in Market-1501's layout under OUT/<domain>."""
+    write_market(out, domains, identities, seed)

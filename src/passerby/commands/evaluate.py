@@ -1,0 +1,138 @@
+"""passerby evaluate: a model on targets that took no part in its training."""
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from passerby.commands.device import torch_device
+from passerby.data.datasets import get_dataset, source_samples
+from passerby.data.sample import Sample
+from passerby.data.sources import listing_digest
+from passerby.errors import PasserbyError
+from passerby.evaluation.measure import Measurement, measure
+from passerby.evaluation.records import Record, Trained, summary, write_record
+from passerby.evaluation.targets import Target, check_disjoint, left_out_target, open_target
+from passerby.files import sha256, write_text
+from passerby.models.embedder import Embedder
+from passerby.models.load import load, model_folder
+from passerby.models.saved import ModelCard, current_versions, load_card
+from passerby.report.html import write_report
+from passerby.report.table import console_table
+
+LEFT_OUT = "leave-one-source-out"
+
+
+def evaluate(
+    model: str | Path,
+    data_root: str | Path,
+    targets: Sequence[str],
+    *,
+    protocol: str = "free",
+    rerank: bool = False,
+    flip: bool = False,
+    device: str = "auto",
+    json_file: Path | None = None,
+    records_folder: Path | None = None,
+    report_file: Path | None = None,
+) -> list[Record]:
+    """Measures a model on targets, prints the table, and writes what is asked for.
+
+    Args:
+        model: a saved model, a run's folder, or an .onnx embedder.
+        data_root: folder that holds the datasets.
+        targets: names, or `name=path`.
+        protocol: recorded; `leave-one-source-out` makes every target a left-out source: one random image of each identity and
+            camera is a query, the rest the gallery.
+        rerank: k-reciprocal re-ranking.
+        flip: average the embeddings of an image and its mirror image.
+        device: `auto`, `cpu`, `gpu` or `mps`.
+        json_file, records_folder, report_file: where metrics, records and the HTML report go.
+
+    Returns:
+        one record a target.
+
+    Raises:
+        PasserbyError: for bad input, and when training and target share a file or a person.
+    """
+    if not targets:
+        raise PasserbyError("--targets: empty; name the datasets to measure on, as in --targets viper,prid")
+    model, data_root = Path(model), Path(data_root)
+    embedder = load(model, torch_device(device))
+    card = None if model.suffix == ".onnx" else load_card(model_folder(model))
+    opened = [_open(spec, data_root, protocol) for spec in targets]
+    if card is not None:
+        _check_unseen(card, data_root, opened)
+    console = Console()
+    records, measurements = [], []
+    for target in opened:
+        started = time.perf_counter()
+        measurement = measure(embedder, target, reranked=rerank, flip=flip, progress=console.is_terminal)
+        seconds = time.perf_counter() - started
+        records.append(_record(model, card, measurement, protocol, flip, seconds))
+        measurements.append(measurement)
+        if records_folder is not None:
+            write_record(records_folder / f"{target.name}.json", records[-1])
+    console.print(console_table(records))
+    if json_file is not None:
+        write_text(json_file, json.dumps(summary(records), indent=1) + "\n")
+    if report_file is not None:
+        write_report(report_file, f"{model.name} on {', '.join(t.name for t in opened)}", records, measurements)
+        console.print(f"report: {report_file}")
+    return records
+
+
+def _open(spec: str, data_root: Path, protocol: str) -> Target:
+    if protocol != LEFT_OUT:
+        return open_target(spec, data_root)
+    dataset = get_dataset(spec)
+    return left_out_target(dataset.domain, source_samples(dataset, data_root, "all"), seed=0)
+
+
+def _check_unseen(card: ModelCard, data_root: Path, targets: list[Target]) -> None:
+    """The same file or person in source and target at once is no unseen domain."""
+    sources: list[Sample] = []
+    for spec in card.recipe["data"]["sources"]:
+        # A source that is not on this machine shares no file with a target that is.
+        with suppress(PasserbyError):
+            sources += source_samples(get_dataset(spec), data_root, card.recipe["data"]["images"])
+    for target in targets:
+        check_disjoint(sources, [s for split in target.splits for s in (*split.query, *split.gallery)])
+
+
+def _record(model: Path, card: ModelCard | None, measurement: Measurement, protocol: str, flip: bool, seconds: float) -> Record:
+    target = measurement.target
+    trained = card and Trained(
+        recipe=card.recipe_name,
+        overrides=card.overrides,
+        budget=card.budget,
+        seed=card.seed,
+        steps=card.steps,
+        sources=tuple(t.domain for t in card.trained_on),
+        source_listing_sha256=tuple(t.listing_sha256 for t in card.trained_on),
+        seconds=card.seconds,
+        peak_mib=card.peak_mib,
+    )
+    return Record(
+        protocol=protocol,
+        target=target.name,
+        split_id=target.split_id,
+        direction=target.direction,
+        splits=len(target.splits),
+        queries=sum(int(o.ranking.matched.sum()) for o in measurement.outcomes),
+        gallery=sum(len(split.gallery) for split in target.splits),
+        target_listing_sha256=listing_digest(measurement.rows),
+        metrics=measurement.metrics(),
+        reranked=measurement.reranked,
+        flip_averaged=flip,
+        model=model.stem,
+        weights_sha256=card.weights_sha256 if card else sha256(model),
+        training=trained,
+        code_version=current_versions()["passerby"],
+        machine=f"{platform.system()} {platform.machine()}, torch {current_versions()['torch']}",
+        seconds=seconds,
+    )

@@ -1,0 +1,103 @@
+"""From light to a file's pixels: haze, exposure, white balance, tone curve, lens, native resolution, noise, JPEG.
+
+Blur and scaling are linear and separable, so the lens of picture n is one matrix for rows and one for columns.
+"""
+
+from io import BytesIO
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image
+
+from passerby.data.synthetic.camera import Cameras
+from passerby.data.synthetic.draws import Draws, Floats, Ints
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def develop(light: Floats, cameras: Cameras, flicker: Floats) -> Floats:
+    """Haze, exposure, colours and tone curve.
+
+    Args:
+        light: [N, 3, H, W] light from the scene; changed in place.
+        cameras: N cameras, one for each picture.
+        flicker: [N] exposure of the picture over its camera's.
+
+    Returns:
+        [N, 3, H, W] in 0..1, as a display shows it.
+    """
+    height, width = light.shape[2:]
+    haze = cameras.haze[:, None, None, None]
+    light *= 1 - haze
+    light += haze * cameras.haze_colour[:, :, None, None]
+    # Gains and saturation are one 3 x 3 matrix.
+    grey = (1 - cameras.saturation)[:, None, None] * _LUMA[None, None, :]
+    colour = grey + cameras.saturation[:, None, None] * np.eye(3, dtype=np.float32)
+    gains = cameras.white * (cameras.gain * flicker)[:, None]
+    flat = (colour * gains[:, None, :]) @ light.reshape(len(light), 3, -1)
+    tone = flat.reshape(light.shape).clip(0, 1)
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
+    tone *= (1 - cameras.vignette[:, None, None] * (0.3 * x + 0.3 * y))[:, None]
+    return np.power(tone, cameras.gamma[:, None, None, None])
+
+
+def shrink_matrices(size: int, small: Ints, blur: Floats) -> Floats:
+    """[N, max(small), size] each blurs a line of `size` pixels and samples it at `small[n]` pixels; rows beyond are 0.
+
+    Args:
+        size: pixels of the line.
+        small: [N] pixels after scaling (may be more than `size`).
+        blur: [N] standard deviation of the lens blur, pixels of the line.
+    """
+    step = (size / small).astype(np.float32)[:, None, None]
+    at = np.arange(small.max(), dtype=np.float32)[None, :, None]
+    centre = (at + 0.5) * step - 0.5
+    sigma = np.sqrt((0.45 * step) ** 2 + blur[:, None, None] ** 2)
+    distance = (np.arange(size, dtype=np.float32) - centre) / sigma
+    # Cut the tails: exp of less than -87 is a denormal number, and those slow a matrix product down fortyfold.
+    weight = np.exp(-0.5 * (distance * distance).clip(0, 60))
+    weight /= weight.sum(axis=2, keepdims=True)
+    return weight * (at < small[:, None, None])
+
+
+def enlarge_matrices(small: Ints, size: int) -> Floats:
+    """[N, size, max(small)] each interpolates (linearly) a line of `small[n]` pixels at `size` pixels."""
+    step = (small / size).astype(np.float32)[:, None, None]
+    last = (small - 1).astype(np.float32)[:, None, None]
+    centre = ((np.arange(size, dtype=np.float32)[None, :, None] + 0.5) * step - 0.5).clip(0, last)
+    weight = (1 - np.abs(np.arange(small.max(), dtype=np.float32) - centre)).clip(0, 1)
+    return weight
+
+
+def capture(shown: Floats, cameras: Cameras, noise: Floats, draws: Draws) -> NDArray[np.uint8]:
+    """Lens, native resolution, noise and JPEG; the picture comes back at the size that went in.
+
+    Args:
+        shown: [N, 3, H, W] in 0..1.
+        cameras: N cameras, one for each picture.
+        noise: a long row of normal numbers, of which each picture takes a stretch.
+        draws: of the N pictures.
+
+    Returns:
+        [N, H, W, 3] RGB.
+    """
+    count, _, height, width = shown.shape
+    unit = height / 128
+    rows = np.round(draws.uniform(cameras.native[:, 0], cameras.native[:, 1]) * unit).astype(np.int64).clip(8, 2 * height)
+    columns = np.maximum(4, rows * width // height)
+    defocus = cameras.defocus * draws.uniform(0.7, 1.3) * np.float32(unit)
+    smear = np.hypot(defocus, cameras.motion * draws.uniform(0.0, 2.0) * np.float32(unit))
+    small = shrink_matrices(height, rows, defocus)[:, None] @ shown @ shrink_matrices(width, columns, smear)[:, None].swapaxes(2, 3)
+    grain = sliding_window_view(noise, small[0].size)[draws.integers(len(noise) - small[0].size)].reshape(small.shape)
+    small += grain * (small + 0.5) * cameras.noise[:, None, None, None]
+    pixels = (small.transpose(0, 2, 3, 1) * 255 + 0.5).clip(0, 255).astype(np.uint8)
+    quality = draws.uniform(cameras.jpeg[:, 0], cameras.jpeg[:, 1]).astype(int)
+    for n in range(count):  # a JPEG codec takes one picture at a time
+        buffer = BytesIO()
+        Image.fromarray(pixels[n, : rows[n], : columns[n]]).save(buffer, "JPEG", quality=int(quality[n]))
+        pixels[n, : rows[n], : columns[n]] = np.asarray(Image.open(buffer))
+    planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
+    final = enlarge_matrices(rows, height)[:, None] @ planes @ enlarge_matrices(columns, width)[:, None].swapaxes(2, 3)
+    return np.ascontiguousarray((final + 0.5).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1))

@@ -1,0 +1,160 @@
+"""Training: a saved model, resume, and what stops it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from passerby.commands.train import train
+from passerby.errors import PasserbyError
+from passerby.methods.baseline import Baseline
+from passerby.models.saved import load_model
+from passerby.recipes import load_recipe
+
+Runner = Callable[..., Path]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it and tidy up."""
+
+
+@pytest.fixture
+def run(people: Path, sources: str, tiny: list[str]) -> Runner:
+    """Trains the tiny recipe into a folder."""
+
+    def start(out: Path, *overrides: str, **options: Any) -> Path:
+        recipe = load_recipe("baseline-mobilenetv2", [*tiny, sources, *overrides])
+        return train(recipe, people, out, recipe_name="tiny", device="cpu", progress=False, **options)
+
+    return start
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    return load_file(model / "model.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_trains_saves_and_describes(run: Runner, tmp_path: Path) -> None:
+    model, card = load_model(run(tmp_path / "run", seed=3))
+    assert card.seed == 3
+    assert card.steps == 6
+    assert [t.domain for t in card.trained_on] == ["one", "two"]
+    assert [(t.identities, t.images) for t in card.trained_on] == [(8, 32), (8, 32)]
+    assert not model.training
+    rows = (tmp_path / "run" / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
+    assert {"cross_entropy", "triplet", "loss"} <= set(rows[0].split(","))
+
+
+def test_same_seed_same_weights_other_seed_others(run: Runner, tmp_path: Path) -> None:
+    first, again, other = (weights(run(tmp_path / name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("batches", ["identity", "domain", "plain"])
+def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_weights(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: str
+) -> None:
+    options = (f"data.batches={batches}", "trainer.max_steps=11", "trainer.checkpoint_every=3", "data.augment.jitter=0.5")
+    whole = weights(run(tmp_path / "whole", *options))
+    step = Baseline.training_step
+
+    def killed(self: Baseline, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 7:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Baseline, "training_step", killed)
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", *options)
+    assert not (tmp_path / "cut" / "model").exists()
+    monkeypatch.setattr(Baseline, "training_step", step)
+    assert same(whole, weights(run(tmp_path / "cut", *options, resume=True)))
+
+
+def test_a_loss_that_is_not_finite_names_step_and_loss_and_keeps_the_checkpoint(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = Baseline.losses
+
+    def broken(self: Baseline, batch: Any) -> dict[str, torch.Tensor]:
+        found = losses(self, batch)
+        return {**found, "triplet": found["triplet"] * float("nan")} if self.global_step == 4 else found
+
+    monkeypatch.setattr(Baseline, "losses", broken)
+    with pytest.raises(PasserbyError, match=r"loss 'triplet' is nan at step 4"):
+        run(tmp_path / "run")
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=False)
+    assert kept["global_step"] == 4
+    assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
+
+
+def test_a_run_is_not_overwritten(run: Runner, tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    with pytest.raises(PasserbyError, match="holds a run already"):
+        run(tmp_path / "run")
+    with pytest.raises(PasserbyError, match="finished"):
+        run(tmp_path / "run", resume=True)
+
+
+def test_resume_wants_the_same_run(run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PasserbyError, match="no run to resume"):
+        run(tmp_path / "none", resume=True)
+
+    def killed(self: Baseline, batch: Any, batch_idx: int) -> torch.Tensor:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Baseline, "training_step", killed)
+        run(tmp_path / "run")
+    with pytest.raises(PasserbyError, match="another recipe or seed"):
+        run(tmp_path / "run", "optimizer.lr=0.5", resume=True)
+    assert run(tmp_path / "run", resume=True).is_dir()
+
+
+def test_starts_from_a_saved_model(run: Runner, tmp_path: Path) -> None:
+    first = run(tmp_path / "first")
+    start = weights(run(tmp_path / "second", "optimizer.lr=1e-12", "trainer.max_steps=1", init_from=first))
+    trained = weights(first)
+    key = next(key for key in trained if key.endswith("conv1.weight"))
+    torch.testing.assert_close(start[key], trained[key], atol=1e-9, rtol=0)
+    with pytest.raises(PasserbyError, match="weights of another model"):
+        run(tmp_path / "third", "model.backbone=test_byobnet", init_from=first)
+
+
+def test_cameras_as_domains(run: Runner, people: Path, tmp_path: Path) -> None:
+    source = f"data.sources=one={people / 'one'}"
+    overrides = (source, "data.domains=camera", "data.batches=domain", "data.identities=4")
+    assert run(tmp_path / "run", *overrides).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.sources=", "data.sources: empty"),
+        ("data.sources=nowhere", "nowhere"),
+        ("data.identities=64", "identities do not fill a batch"),
+        ("model.backbone=mobilenet_v2", "timm knows no 'mobilenet_v2'"),
+        ("model.stages=layer9", "no stage 'layer9'"),
+        ("model.weights=none.safetensors", "no file none.safetensors"),
+    ],
+)
+def test_bad_input_is_one_clear_line(run: Runner, tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(PasserbyError, match=message) as error:
+        run(tmp_path / "run", override)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_the_run_is_described_before_training(run: Runner, tmp_path: Path) -> None:
+    run(tmp_path / "run", seed=5)
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert described["seed"] == 5
+    assert described["recipe"]["model"]["backbone"] == "test_resnet"
