@@ -19,7 +19,8 @@ def seconds(work: Callable[[], object]) -> float:
 def ratio(work: Callable[[], object], bare: Callable[[], object], repeats: int) -> tuple[float, float]:
     """How many times longer `work` takes than `bare`, and the seconds of `bare`.
 
-    The two take turns, after one round to warm up, and the fastest of each counts: what else runs on the machine only adds.
+    The two take turns, after one round to warm up, and the fastest of each counts: what else runs on the machine
+    only adds.
     """
     torch.set_num_threads(THREADS)
     rounds = [(seconds(work), seconds(bare)) for _ in range(repeats + 1)][1:]

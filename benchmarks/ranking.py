@@ -2,8 +2,8 @@
 
     python benchmarks/ranking.py [--large]
 
-Limits at Market-1501's size, 2 threads: 1.8 x on random features (nothing can be pruned), 1.4 x on features as of a trained
-model; peak under 0.3 GiB above the features. With --large also MSMT17's size: peak under 1 GiB.
+Limits at Market-1501's size, 2 threads: 1.8 x on random features (nothing can be pruned), 1.4 x on features as of a
+trained model; peak under 0.3 GiB above the features. With --large also MSMT17's size: peak under 1 GiB.
 """
 
 import sys
@@ -17,7 +17,9 @@ from passerby.evaluation.ranking import rank
 WIDTH = 512
 
 
-def labels(images: int, distractors: int, identities: int, cameras: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def labels(
+    images: int, distractors: int, identities: int, cameras: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Identities, those of the distractors -1, and cameras of `images` images."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(identities, (images,), generator=generator)
@@ -26,7 +28,7 @@ def labels(images: int, distractors: int, identities: int, cameras: int, seed: i
 
 
 def features(ids: torch.Tensor, spread: float, seed: int) -> torch.Tensor:
-    """[N, WIDTH] L2-normalised: a centre for each identity plus noise of deviation `spread`; infinite spread is noise alone."""
+    """[N, WIDTH] L2-normalised: a centre for each identity plus noise of deviation `spread`; infinite: noise."""
     centres = torch.randn(int(ids.max()) + 1, WIDTH, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(len(ids), WIDTH, generator=torch.Generator().manual_seed(seed))
     if spread == float("inf"):
@@ -35,7 +37,9 @@ def features(ids: torch.Tensor, spread: float, seed: int) -> torch.Tensor:
     return normalize(centres[ids.clamp(min=0)] * known + spread * noise)
 
 
-def measure(name: str, queries: int, images: int, distractors: int, identities: int, cameras: int, repeats: int) -> None:
+def measure(
+    name: str, queries: int, images: int, distractors: int, identities: int, cameras: int, repeats: int
+) -> None:
     """Prints time ratio and peak for random and for clustered features."""
     query_ids, query_cameras = labels(queries, 0, identities, cameras, seed=1)
     gallery_ids, gallery_cameras = labels(images, distractors, identities, cameras, seed=2)

@@ -48,7 +48,7 @@ class BenchCell:
     @property
     def finished(self) -> bool:
         """Every target has its record."""
-        return all((self.records / f"{target.partition('=')[0]}.json").exists() for target in self.targets)
+        return all((self.records / f"{_name(target)}.json").exists() for target in self.targets)
 
     def run(self, data_root: Path, device: str) -> str | None:
         """Trains and measures in processes of their own; returns the last line of what went wrong, or None."""
@@ -141,13 +141,21 @@ def _cells(
 ) -> Iterator[BenchCell]:
     if not recipes:
         raise PasserbyError("--recipes: empty; name at least one recipe")
+    plan = get_protocol(protocol)
+    demanded = [f"data.domains={plan.domains}"] if plan.domains == "camera" else []
+    demanded += [f"data.images={plan.images}"] if plan.images else []
+    given = [override for override in overrides if not override.startswith("data.sources=")]
     for seed in range(seeds):
         for name in recipes:
-            recipe = load_recipe(name, list(overrides), budget)
-            for part in get_protocol(protocol).cells(recipe.data.sources, targets):
-                own = (*(o for o in overrides if not o.startswith("data.sources=")), "data.sources=" + ",".join(part.sources))
+            sources = load_recipe(name, list(overrides), budget).data.sources
+            for part in plan.cells(sources, targets):
+                own = [*given, *demanded, "data.sources=" + ",".join(part.sources)]
                 # A cell is named by everything that decides its result.
-                full = load_recipe(name, list(own), budget).model_dump(mode="json")
-                digest = hashlib.sha256(json.dumps([full, budget, seed, part.targets, protocol], sort_keys=True).encode()).hexdigest()
-                label = f"{Path(name).stem}-{budget}-{'+'.join(t.partition('=')[0] for t in part.targets)}-s{seed}-{digest[:8]}"
-                yield BenchCell(name, own, budget, seed, part.targets, protocol, out / "cells" / label)
+                facts = [load_recipe(name, own, budget).model_dump(mode="json"), budget, seed, part.targets, protocol]
+                digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+                label = f"{Path(name).stem}-{budget}-{'+'.join(map(_name, part.targets))}-s{seed}-{digest}"
+                yield BenchCell(name, tuple(own), budget, seed, part.targets, protocol, out / "cells" / label)
+
+
+def _name(spec: str) -> str:
+    return spec.partition("=")[0]

@@ -15,13 +15,13 @@ from passerby.data.sample import Sample
 from passerby.data.sources import listing_digest
 from passerby.errors import PasserbyError
 from passerby.evaluation.measure import Measurement, measure
+from passerby.evaluation.overlap import check_disjoint
 from passerby.evaluation.records import Record, Trained, summary, write_record
-from passerby.evaluation.targets import Target, check_disjoint, left_out_target, open_target
+from passerby.evaluation.targets import Target, open_target
 from passerby.files import sha256, write_text
 from passerby.models.embedder import Embedder
 from passerby.models.load import load, model_folder
 from passerby.models.saved import ModelCard, current_versions, load_card
-from passerby.report.html import write_report
 from passerby.report.table import console_table
 
 LEFT_OUT = "leave-one-source-out"
@@ -64,7 +64,7 @@ def evaluate(
     model, data_root = Path(model), Path(data_root)
     embedder = load(model, torch_device(device))
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
-    opened = [_open(spec, data_root, protocol) for spec in targets]
+    opened = [open_target(spec, data_root, held_out=protocol == LEFT_OUT) for spec in targets]
     if card is not None:
         _check_unseen(card, data_root, opened)
     console = Console()
@@ -73,6 +73,8 @@ def evaluate(
         started = time.perf_counter()
         measurement = measure(embedder, target, reranked=rerank, flip=flip, progress=console.is_terminal)
         seconds = time.perf_counter() - started
+        if target.note:
+            console.print(f"{target.name}: {target.note}", style="yellow")
         records.append(_record(model, card, measurement, protocol, flip, seconds))
         measurements.append(measurement)
         if records_folder is not None:
@@ -81,16 +83,11 @@ def evaluate(
     if json_file is not None:
         write_text(json_file, json.dumps(summary(records), indent=1) + "\n")
     if report_file is not None:
+        from passerby.report.html import write_report
+
         write_report(report_file, f"{model.name} on {', '.join(t.name for t in opened)}", records, measurements)
         console.print(f"report: {report_file}")
     return records
-
-
-def _open(spec: str, data_root: Path, protocol: str) -> Target:
-    if protocol != LEFT_OUT:
-        return open_target(spec, data_root)
-    dataset = get_dataset(spec)
-    return left_out_target(dataset.domain, source_samples(dataset, data_root, "all"), seed=0)
 
 
 def _check_unseen(card: ModelCard, data_root: Path, targets: list[Target]) -> None:
@@ -101,7 +98,7 @@ def _check_unseen(card: ModelCard, data_root: Path, targets: list[Target]) -> No
         with suppress(PasserbyError):
             sources += source_samples(get_dataset(spec), data_root, card.recipe["data"]["images"])
     for target in targets:
-        check_disjoint(sources, [s for split in target.splits for s in (*split.query, *split.gallery)])
+        check_disjoint(sources, target.samples)
 
 
 def _record(model: Path, card: ModelCard | None, measurement: Measurement, protocol: str, flip: bool, seconds: float) -> Record:

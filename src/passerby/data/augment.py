@@ -52,7 +52,7 @@ def augment(images: Tensor, augmentation: Augmentation, preprocessing: Preproces
     if augmentation.jitter > 0:
         pixels = colour_jitter(pixels / 255, augmentation, generator) * 255
     if augmentation.grey > 0:
-        chosen = _draw(generator, images, 1) < augmentation.grey
+        chosen = _draw(generator, images) < augmentation.grey
         pixels = torch.where(chosen, _luma(pixels), pixels)
     inputs = preprocessing.normalise(pixels)
     return erase(inputs, augmentation.erase, generator) if augmentation.erase > 0 else inputs
@@ -95,16 +95,16 @@ def colour_jitter(images: Tensor, augmentation: Augmentation, generator: torch.G
     """
 
     def factor(strength: float) -> Tensor:
-        return 1 + strength * (2 * _draw(generator, images, 1) - 1)
+        return 1 + strength * (2 * _draw(generator, images) - 1)
 
-    chosen = _draw(generator, images, 1) < augmentation.jitter
+    chosen = _draw(generator, images) < augmentation.jitter
     out = (images * factor(augmentation.brightness)).clamp(0, 1)
     mean = _luma(out).mean((2, 3), keepdim=True)
     out = (mean + (out - mean) * factor(augmentation.contrast)).clamp(0, 1)
     grey = _luma(out)
     out = (grey + (out - grey) * factor(augmentation.saturation)).clamp(0, 1)
     if augmentation.hue > 0:
-        out = _rotate_hue(out, augmentation.hue * (2 * _draw(generator, images, 1) - 1))
+        out = _rotate_hue(out, augmentation.hue * (2 * _draw(generator, images) - 1))
     return torch.where(chosen, out, images)
 
 
@@ -132,8 +132,8 @@ def erase(inputs: Tensor, probability: float, generator: torch.Generator) -> Ten
     return inputs.masked_fill(holes, 0.0)
 
 
-def _draw(generator: torch.Generator, images: Tensor, channels: int) -> Tensor:
-    return torch.rand((images.shape[0], channels, 1, 1), generator=generator).to(images.device)
+def _draw(generator: torch.Generator, images: Tensor) -> Tensor:
+    return torch.rand((images.shape[0], 1, 1, 1), generator=generator).to(images.device)
 
 
 def _luma(images: Tensor) -> Tensor:

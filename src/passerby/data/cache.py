@@ -61,12 +61,12 @@ def open_cache(name: str, paths: Sequence[Path], preprocessing: Preprocessing, f
     if not (listing.exists() and data.exists() and data.stat().st_size == int(np.prod(shape))):
         try:
             bad = _decode(name, paths, preprocessing, data)
+            write_text(listing, json.dumps({str(row): bad[row] for row in sorted(bad)}))
         except OSError as error:
             raise PasserbyError(
                 f"{data}: the image cache cannot be written ({error}); free {np.prod(shape) / 2**20:.0f} MiB there or set "
                 "PASSERBY_CACHE to a folder with room"
             ) from error
-        write_text(listing, json.dumps({str(row): reason for row, reason in bad.items()}))
     bad = {int(row): reason for row, reason in json.loads(listing.read_text()).items()}
     if len(bad) == len(paths):
         raise PasserbyError(f"{name}: none of its {len(paths)} images can be read; the first: {bad.get(0, 'no images')}")
@@ -97,6 +97,6 @@ def _fingerprint(paths: Sequence[Path]) -> str:
         try:
             facts = path.stat()
             digest.update(f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
-        except FileNotFoundError:
+        except OSError:
             digest.update(f"{path}\0missing\n".encode())
     return digest.hexdigest()[:16]

@@ -39,7 +39,8 @@ class Preprocessing(BaseModel):
 
     def resize(self, image: Image.Image) -> Pixels:
         """A PIL image of any mode and size as uint8 [H, W, 3], RGB."""
-        image = image.convert("RGB")
+        if image.mode != "RGB":
+            image = image.convert("RGB")
         if image.size != (self.width, self.height):
             image = image.resize((self.width, self.height), Image.Resampling.BILINEAR)
         return np.asarray(image)
@@ -50,13 +51,7 @@ class Preprocessing(BaseModel):
         Raises:
             PasserbyError: when the file is missing, empty, truncated or no image.
         """
-        try:
-            with Image.open(path) as image:
-                return self.resize(image)
-        except FileNotFoundError as error:
-            raise PasserbyError(f"{path}: no such image file") from error
-        except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise PasserbyError(f"{path}: cannot be read as an image ({_reason(path, error)}); remove or mend it") from error
+        return self.resize(open_image(path))
 
     def read_many(self, paths: Sequence[Path], threads: int = 4) -> Pixels:
         """Several image files as uint8 [N, H, W, 3]; decoded by a few threads (Pillow releases the interpreter's lock)."""
@@ -80,6 +75,21 @@ class Preprocessing(BaseModel):
         return (images.float() - 255 * mean) / (255 * std)
 
 
+def open_image(path: Path) -> Image.Image:
+    """An image file, decoded, in RGB.
+
+    Raises:
+        PasserbyError: when the file is missing, empty, truncated or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise PasserbyError(f"{path}: no such image file") from error
+    except Exception as error:  # Pillow's decoders raise errors of many types on damaged bytes
+        raise PasserbyError(f"{path}: cannot be read as an image ({_reason(path, error)}); remove or mend it") from error
+
+
 def to_tensor(images: Pixels) -> Tensor:
     """uint8 [N, H, W, 3] as a tensor [N, 3, H, W] in channels_last, without a copy."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -88,6 +98,6 @@ def to_tensor(images: Pixels) -> Tensor:
 def _reason(path: Path, error: Exception) -> str:
     if path.is_dir():
         return "it is a folder"
-    if path.stat().st_size == 0:
-        return "the file is empty"
-    return "no image format known to Pillow" if isinstance(error, UnidentifiedImageError) else str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "no image format known to Pillow" if path.stat().st_size else "the file is empty"
+    return " ".join(str(error).split()) or type(error).__name__

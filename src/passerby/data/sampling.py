@@ -114,10 +114,11 @@ class DomainBalancedSampler(IdentityBalancedSampler):
         Raises:
             PasserbyError: when `p` does not divide evenly, or a domain has fewer than p / K identities.
         """
-        super().__init__(identities, p, q, seed)
-        domain_of = np.zeros(len(self.counts), np.int64)
-        domain_of[identities] = domains
-        self.members = [np.flatnonzero(domain_of == k) for k in range(int(domains.max()) + 1)]
+        # Where cameras are the domains, a person stands in several: what is balanced are people of a domain.
+        classes = int(identities.max()) + 1
+        pairs, of_pair = np.unique(domains * classes + identities, return_inverse=True)
+        super().__init__(of_pair, p, q, seed)
+        self.members = [np.flatnonzero(pairs // classes == k) for k in range(int(domains.max()) + 1)]
         self.share, rest = divmod(p, len(self.members))
         if rest:
             raise PasserbyError(

@@ -50,6 +50,7 @@ class TrainingSet:
         samples: the samples that training sees.
         domains: names of the domains, in order.
         identity, camera, domain: int64 [N] labels.
+        classes: number of identities.
         unreadable: messages about images that were left out.
     """
 
@@ -78,31 +79,28 @@ class TrainingSet:
         self.unreadable: list[str] = []
         self._caches: list[ImageCache] = []
         rows: list[int] = []
-        identity: list[int] = []
         domain: list[int] = []
-        classes = 0
-        rng = np.random.default_rng([seed, 0x1D])
+        people: dict[tuple[str, int], int] = {}
         for k, (name, samples) in enumerate(sources):
             if not samples:
                 raise PasserbyError(f"{name}: no training images")
             cache = open_cache(name, [s.image for s in samples], preprocessing, cache_folder)
             self._caches.append(cache)
             self.unreadable += cache.bad.values()
-            readable = np.array([row for row in range(len(samples)) if row not in cache.bad])
-            people = np.array([samples[row].identity for row in readable])
-            cameras = np.array([-1 if samples[row].camera is None else samples[row].camera for row in readable])
-            kept = readable[choose_images(people, cameras, images_per_identity, rng)]
-            _, labels = np.unique([samples[row].identity for row in kept], return_inverse=True)
-            rows += kept.tolist()
-            identity += (labels + classes).tolist()
-            domain += [k] * len(kept)
-            self.samples += [samples[row] for row in kept]
-            classes += int(labels.max()) + 1
-        self._rows = np.array(rows)
-        self.identity = np.array(identity)
-        self.domain = np.array(domain)
-        self.camera = np.array([-1 if s.camera is None else s.camera for s in self.samples])
-        self.classes = classes
+            readable = [row for row in range(len(samples)) if row not in cache.bad]
+            rows += readable
+            domain += [k] * len(readable)
+            self.samples += [samples[row] for row in readable]
+            # A person belongs to a dataset: where cameras are the domains, it is one class in all of them.
+            for person in sorted({(samples[row].domain, samples[row].identity) for row in readable}):
+                people.setdefault(person, len(people))
+        identity = np.array([people[s.domain, s.identity] for s in self.samples])
+        camera = np.array([-1 if s.camera is None else s.camera for s in self.samples])
+        kept = choose_images(identity, camera, images_per_identity, np.random.default_rng([seed, 0x1D]))
+        self.samples = [self.samples[index] for index in kept]
+        self.identity, self.camera = identity[kept], camera[kept]
+        self._rows, self.domain = np.array(rows)[kept], np.array(domain)[kept]
+        self.classes = len(people)
 
     def gather(self, indices: Indices) -> Tensor:
         """Images by index, uint8 [len(indices), 3, H, W], channels_last."""

@@ -70,7 +70,10 @@ class Measurement:
 
         The intervals are bootstrapped over identities, all splits together; TPR@FPR, which is no mean over queries, has none.
         """
-        values = {f"rank{k}": self._over_splits([float(o.cmc[k - 1]) for o in self.outcomes], self._hits(k)) for k in CMC_RANKS}
+        values = {
+            f"rank{k}": self._over_splits([float(o.cmc[k - 1]) for o in self.outcomes], self._hits(k))
+            for k in CMC_RANKS
+        }
         precision = [o.ranking.average_precision[o.ranking.matched] for o in self.outcomes]
         values["mAP"] = self._over_splits([o.ranking.mean_ap for o in self.outcomes], torch.cat(precision))
         penalty = [o.ranking.inverse_penalty[o.ranking.matched] for o in self.outcomes]
@@ -90,10 +93,14 @@ class Measurement:
         if by_query is not None:
             people = torch.cat([o.labels.query_ids[o.ranking.matched] for o in self.outcomes])
             low, high = identity_bootstrap(by_query.numpy(), people.numpy())
-        return MetricValues(mean=fmean(per_split), std=pstdev(per_split), low=low, high=high, per_split=tuple(per_split))
+        return MetricValues(
+            mean=fmean(per_split), std=pstdev(per_split), low=low, high=high, per_split=tuple(per_split)
+        )
 
 
-def measure(embedder: Embedder, target: Target, *, reranked: bool = False, flip: bool = False, progress: bool = False) -> Measurement:
+def measure(
+    embedder: Embedder, target: Target, *, reranked: bool = False, flip: bool = False, progress: bool = False
+) -> Measurement:
     """Embeds every image of a target once and ranks every split.
 
     Args:
@@ -106,15 +113,19 @@ def measure(embedder: Embedder, target: Target, *, reranked: bool = False, flip:
     Raises:
         PasserbyError: when an image cannot be read or a split has no query with a match.
     """
-    samples = sorted({s for split in target.splits for s in (*split.query, *split.gallery)}, key=lambda s: s.image)
+    samples = target.samples
     rows = {sample: row for row, sample in enumerate(samples)}
     features = embedder.embed([s.image for s in samples], flip=flip, progress=progress)
     outcomes = tuple(_rank_split(features, rows, target, split, reranked) for split in target.splits)
     return Measurement(target, features, rows, outcomes, reranked)
 
 
-def _rank_split(features: Tensor, rows: dict[Sample, int], target: Target, split: Split, reranked: bool) -> SplitOutcome:
-    labels = Labels(_identities(split.query), _identities(split.gallery), _cameras(split.query), _cameras(split.gallery))
+def _rank_split(
+    features: Tensor, rows: dict[Sample, int], target: Target, split: Split, reranked: bool
+) -> SplitOutcome:
+    labels = Labels(
+        _identities(split.query), _identities(split.gallery), _cameras(split.query), _cameras(split.gallery)
+    )
     ranker, counter = Ranker(labels), PairCounter(labels)
     for scores in _scores(features, rows, split, reranked):
         ranker.add(scores)

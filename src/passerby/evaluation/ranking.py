@@ -1,8 +1,8 @@
 """Ranking metrics of re-identification: CMC, mAP and mINP, exact, without a full score matrix.
 
-A query's ranks follow from counting: a match at score s has the rank 1 + (matches above it) + (others at s or above). The
-others are counted in the sorted row of scores, which costs less than half of the matrix product that made the row, whatever
-the number of matches and the distribution of scores.
+A query's ranks follow from counting: a match at score s has the rank 1 + (matches above it) + (others at s or above).
+The others are counted in the sorted row of scores. Sorting costs less than half of the matrix product that made the
+row, whatever the number of matches.
 """
 
 from collections.abc import Iterable
@@ -25,9 +25,10 @@ class RankingResult:
     Attributes:
         matched: [Q] bool, whether the gallery holds a match for the query; the others do not count.
         first_rank: [Q] int64, rank of the best match, from 1 on; 0 where there is none.
-        average_precision: [Q] float64, AP = mean over the matches of the precision at their ranks; NaN where there is none.
-        inverse_penalty: [Q] float64, INP = number of matches / rank of the last match (Ye et al., "Deep Learning for Person
-            Re-identification: A Survey and Outlook", TPAMI 2021, section 4.2); NaN where there is none.
+        average_precision: [Q] float64, AP = mean over the matches of the precision at their ranks; NaN where there is
+            none.
+        inverse_penalty: [Q] float64, INP = number of matches / rank of the last match (Ye et al., "Deep Learning for
+            Person Re-identification: A Survey and Outlook", TPAMI 2021); NaN where there is none.
     """
 
     matched: Tensor
@@ -51,7 +52,7 @@ class RankingResult:
         return float(self.inverse_penalty[self.matched].mean())
 
     def cmc(self, max_rank: int = 50) -> Tensor:
-        """[max_rank] float64: the fraction of queries whose best match has rank 1, at most 2, ..., at most `max_rank`."""
+        """[max_rank] float64: the fraction of queries whose best match is among the first 1, 2, ..., `max_rank`."""
         hits = torch.bincount(self.first_rank[self.matched].clamp(max=max_rank + 1), minlength=max_rank + 2)
         return hits[1:-1].cumsum(0).double() / int(self.matched.sum())
 
@@ -96,7 +97,9 @@ class Ranker:
         others = _sort_rows(others.scatter_(1, index, -torch.inf))
         # Sorting puts NaN and infinity last.
         if not (torch.isfinite(own).all() and (others[:, -1] < torch.inf).all()):
-            raise PasserbyError(f"scores: NaN or infinity for one of the queries {self._seen} to {end - 1}; check the model")
+            raise PasserbyError(
+                f"scores: NaN or infinity for one of the queries {self._seen} to {end - 1}; check the model"
+            )
         number = torch.arange(1, index.shape[1] + 1, device=scores.device)
         ranks = (number + others.shape[1] - torch.searchsorted(others, best_first)).cpu()
         matches = match.sum(1).cpu()
@@ -124,8 +127,8 @@ class Ranker:
         matched = self._first_rank > 0
         if not matched.any():
             raise PasserbyError(
-                f"ranking: none of the {len(matched)} queries has a match in the gallery; check that identities are the same "
-                "on both sides, and that not every match comes from the query's own camera"
+                f"ranking: none of the {len(matched)} queries has a match in the gallery; check that identities are "
+                "the same on both sides, and that not every match comes from the query's own camera"
             )
         return RankingResult(matched, self._first_rank, self._average_precision, self._inverse_penalty)
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from passerby.errors import PasserbyError
 
 BLOCK_SCORES = 1 << 23
-"""Scores in a block: 32 MiB of float32. Large enough for the matrix product to run at full speed, small beside the features."""
+"""Scores in a block: 32 MiB of float32. The matrix product runs at full speed, and it is small beside the features."""
 
 
 def cosine_blocks(query: Tensor, gallery: Tensor, block_scores: int = BLOCK_SCORES) -> Iterator[Tensor]:
@@ -23,7 +24,7 @@ def cosine_blocks(query: Tensor, gallery: Tensor, block_scores: int = BLOCK_SCOR
         PasserbyError: when the widths differ or a feature is not finite.
     """
     check_features(query, gallery)
-    yield from (part @ gallery.T for part in query.split(max(1, block_scores // len(gallery))))
+    yield from (part @ gallery.T for part in torch.split(query, max(1, block_scores // len(gallery))))
 
 
 def check_features(query: Tensor, gallery: Tensor) -> None:
@@ -36,6 +37,6 @@ def check_features(query: Tensor, gallery: Tensor) -> None:
     for side, features in (("query", query), ("gallery", gallery)):
         if len(features) == 0:
             raise PasserbyError(f"{side}: no features; ranking needs at least one on each side")
-        # The sum of finite, normalised features is finite; NaN and infinity come through. It reads them once, for little.
+        # The sum of finite, normalised features is finite; NaN and infinity come through. It is cheap.
         if not math.isfinite(float(features.sum())):
             raise PasserbyError(f"{side}: features hold NaN or infinity; check the weights of the model and its input")

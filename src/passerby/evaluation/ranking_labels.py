@@ -17,7 +17,7 @@ class Group:
     """The gallery images of each query's own identity, padded to the largest group of `n` queries.
 
     Attributes:
-        index: [n, M] int64 gallery positions. Padding repeats the last one of the group (any one where the group is empty).
+        index: [n, M] int64 gallery positions. Padding repeats the group's last (anything where the group is empty).
         match: [n, M] bool, same identity and not the same camera: to be found.
         junk: [n, M] bool, same identity and same camera: left out of the query's gallery.
     """
@@ -30,9 +30,9 @@ class Group:
 class Labels:
     """Identities and cameras of Q queries and G gallery images, grouped once so that no [Q, G] comparison is needed.
 
-    A gallery image of the query's identity is a match, unless the query's own camera took it: then it is junk, and removed
-    for that query. Without cameras on either side there is no junk. Distractors (identity -1) match nobody, not even
-    each other.
+    A gallery image of the query's identity is a match, unless the query's own camera took it: then it is junk, and
+    removed for that query. Without cameras on either side there is no junk. Distractors (identity -1) match nobody,
+    not even each other.
 
     Args:
         query_ids: [Q] integers.
@@ -59,7 +59,7 @@ class Labels:
                 raise PasserbyError(f"{side}: no images; ranking needs at least one on each side")
             if cameras is not None and cameras.shape != ids.shape:
                 raise PasserbyError(
-                    f"{side}: {len(ids)} identities but {len(cameras)} cameras; give one camera an image (-1 if unknown)"
+                    f"{side}: {len(ids)} identities but {len(cameras)} cameras; give each image one (-1 if unknown)"
                 )
         self.query_ids = query_ids.cpu().long()
         self.gallery_ids = gallery_ids.cpu().long()
@@ -106,4 +106,6 @@ class Labels:
     def check_complete(self, seen: int) -> None:
         """Raises PasserbyError unless scores of all queries have been `seen`."""
         if seen != len(self.query_ids):
-            raise PasserbyError(f"scores: blocks of {seen} queries, but there are {len(self.query_ids)}; give all of them")
+            raise PasserbyError(
+                f"scores: blocks of {seen} queries, but there are {len(self.query_ids)}; give all of them"
+            )

@@ -31,14 +31,14 @@ class PairHistogram:
     def tpr(self, fpr: float) -> float:
         """True-positive rate at a false-positive rate: the share of same pairs that a threshold accepts.
 
-        The threshold is the lowest edge of a bin from which on at most `fpr` of the different pairs score: as good as exact, with
-        a resolution of (high - low) / 65536, 3.1e-5 for cosines, and never better than the exact figure.
+        The threshold is the lowest edge of a bin from which on at most `fpr` of the different pairs score. The
+        resolution is (high - low) / 65536, 3.1e-5 for cosines; the figure is never better than the exact one.
 
         Args:
             fpr: accepted share of different pairs, between 0 and 1.
         """
         accepted = self.different.flip(0).cumsum(0) <= fpr * int(self.different.sum())
-        return float(self.same.flip(0)[accepted].sum() / self.same.sum())
+        return int(self.same.flip(0)[accepted].sum()) / int(self.same.sum())
 
     def coarse(self, bins: int) -> tuple[Tensor, Tensor, Tensor]:
         """The same counts in fewer bins, to draw: edges [bins + 1], same [bins], different [bins].

@@ -29,7 +29,7 @@ def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         values, order = scores.topk(k)
         return values, order
     # Chunk c holds the columns c, c + width, c + 2 width, ...: maxima over them are taken along whole rows of memory.
-    maxima = scores[:, : CHUNKS * width].unflatten(1, (CHUNKS, width)).amax(1)
+    maxima = scores[:, : CHUNKS * width].view(-1, CHUNKS, width).amax(1)
     chunks = maxima.topk(k, sorted=False).indices
     steps = torch.arange(0, CHUNKS * width, width, device=scores.device)
     rest = torch.arange(CHUNKS * width, columns, device=scores.device).expand(len(scores), -1)
@@ -47,8 +47,8 @@ def top_k_scores(blocks: Iterable[Tensor], labels: Labels, k: int) -> tuple[Tens
         k: how many; no more than there are in the gallery are given.
 
     Returns:
-        Gallery positions [Q, k] int64, best first, and their scores [Q, k], on the CPU. Where a query has fewer than k images
-        that are not junk, the places left over hold -1 and minus infinity. Of equal scores any may come first.
+        Gallery positions [Q, k] int64, best first, and their scores [Q, k], on the CPU. Where a query has fewer than k
+        images that are not junk, the places left over hold -1 and minus infinity. Of equal scores any may come first.
 
     Raises:
         PasserbyError: when the blocks do not fit the labels.

@@ -99,7 +99,9 @@ def read_record(path: Path) -> Record:
         raise PasserbyError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise PasserbyError(f"{path}: no valid record ({'.'.join(map(str, first['loc']))}: {first['msg'].lower()})") from error
+        raise PasserbyError(
+            f"{path}: no valid record ({'.'.join(map(str, first['loc']))}: {first['msg'].lower()})"
+        ) from error
 
 
 def summary(records: list[Record]) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def summary(records: list[Record]) -> dict[str, Any]:
     Args:
         records: of one model, each of another target.
     """
+
     def entry(record: Record) -> dict[str, Any]:
         return {"splits": record.splits} | {k: {"mean": v.mean, "std": v.std} for k, v in record.metrics.items()}
 

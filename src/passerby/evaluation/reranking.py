@@ -1,7 +1,7 @@
 """k-reciprocal re-ranking: people who are each other's neighbours, and share neighbours, move up.
 
-Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. The encodings are kept sparse and
-neighbours are found block by block, so nothing of size (Q + G)^2 exists at any time.
+Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017. The encodings are kept sparse
+and neighbours are found block by block, so nothing of size (Q + G)^2 exists at any time.
 """
 
 import warnings
@@ -24,9 +24,9 @@ AT_ONCE = 1 << 20
 def rerank(query: Tensor, gallery: Tensor, k1: int = 20, k2: int = 6, lambda_value: float = 0.3) -> Tensor:
     """Scores after k-reciprocal re-ranking: minus the final distance of the paper's equation 12; higher is more alike.
 
-    The original distance d is the squared Euclidean one, divided for each image by its distance to the farthest one of query
-    and gallery together, as in the authors' experiments. The junk of a query takes part as everything else does; it is left
-    out when the scores are ranked.
+    The original distance d is the squared Euclidean one, divided for each image by its distance to the farthest one of
+    query and gallery together, as in the authors' experiments. The junk of a query takes part as everything else does;
+    it is left out when the scores are ranked.
 
     Args:
         query: [Q, D] float32, L2-normalised.
@@ -61,8 +61,8 @@ def _neighbours(features: Tensor, queries: int, k: int, lambda_value: float) -> 
     """One pass over the cosines of all N = Q + G features, Q of them queries.
 
     Returns:
-        [Q, G] float32, minus the original distance times `lambda_value`; [N, k] int64, the nearest of each image, itself first;
-        [N] float32, the squared distance to its farthest.
+        [Q, G] float32, minus the original distance times `lambda_value`; [N, k] int64, the nearest of each image,
+        itself first; [N] float32, the squared distance to its farthest.
     """
     count, k = len(features), min(k, len(features))
     scores = torch.empty((queries, count - queries), device=features.device)
@@ -71,8 +71,8 @@ def _neighbours(features: Tensor, queries: int, k: int, lambda_value: float) -> 
     start = 0
     for cosine in cosine_blocks(features, features):
         stop = start + len(cosine)
-        # Where all features are the same there is no distance to divide by.
-        far = (2 - 2 * cosine.amin(1)).clamp_(min=1e-12)
+        # Where all features are the same there is no distance to divide by, only rounding.
+        far = (2 - 2 * cosine.amin(1)).clamp_(min=1e-6)
         if start < queries:
             weight = (2 * lambda_value / far)[: queries - start, None]
             torch.addcmul(-weight, cosine[: queries - start, queries:], weight, out=scores[start:stop])
@@ -128,7 +128,7 @@ def _encode(features: Tensor, farthest: Tensor, sets: csr_array) -> csr_array:
         )
     cosine = torch.sparse.sampled_addmm(pattern, features, features.T, beta=0.0).values().cpu().numpy()
     size = np.diff(sets.indptr)
-    weights = np.exp((2 * cosine - 2) / np.repeat(farthest.cpu().numpy(), size))
+    weights = np.exp(np.minimum(2 * cosine - 2, 0) / np.repeat(farthest.cpu().numpy(), size))
     # No set is empty: an image is a member of its own.
     total = np.add.reduceat(weights, sets.indptr[:-1])
     return csr_array((weights / np.repeat(total, size), sets.indices, sets.indptr), shape=sets.shape)
@@ -137,8 +137,8 @@ def _encode(features: Tensor, farthest: Tensor, sets: csr_array) -> csr_array:
 def _jaccard_distances(encoding: csr_array, queries: int) -> Iterator[tuple[int, Tensor]]:
     """Yields the first query and the Jaccard distances [n, G] of blocks of queries to the gallery (equation 10).
 
-    Encodings sum to 1, so the sum of the maxima is 2 less the sum of the minima; and only members that two encodings share
-    have a minimum above 0: they are listed through the columns of the gallery's encodings.
+    Encodings sum to 1, so the sum of the maxima is 2 less the sum of the minima; and only members that two encodings
+    share have a minimum above 0: they are listed through the columns of the gallery's encodings.
     """
     asked, columns = encoding[:queries], encoding[queries:].tocsc()
     gallery = columns.shape[0]

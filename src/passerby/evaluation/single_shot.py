@@ -17,11 +17,11 @@ DRAWS_AT_ONCE = 1 << 22
 def single_shot_cmc(
     blocks: Iterable[Tensor], labels: Labels, max_rank: int = 50, trials: int = 100, seed: int = 0
 ) -> Tensor:
-    """CMC with a single gallery shot (Li et al., "DeepReID", CVPR 2014, section 6): the mean over `trials` random galleries.
+    """CMC with a single gallery shot (Li et al., "DeepReID", CVPR 2014): the mean over `trials` random galleries.
 
-    For each query and each trial a gallery is drawn that holds one image of each person; the query's own person is drawn from
-    its matches, so junk never stands in it. A distractor is a person of its own, and always there. Ties are counted against the
-    model. Queries without a match do not count.
+    For each query and each trial a gallery is drawn that holds one image of each person; the query's own person is
+    drawn from its matches, so junk never stands in it. A distractor is a person of its own, and always there. Ties are
+    counted against the model. Queries without a match do not count.
 
     Args:
         blocks: scores [n, G] float32 of the queries in their order, higher is more alike.
@@ -31,7 +31,7 @@ def single_shot_cmc(
         seed: of the draws; they do not depend on how the scores are cut into blocks.
 
     Returns:
-        [max_rank] float64: the mean fraction of queries whose match has rank 1, at most 2, ..., at most `max_rank`.
+        [max_rank] float64: the mean fraction of queries whose match has a rank up to 1, 2, ..., `max_rank`.
 
     Raises:
         PasserbyError: when the blocks do not fit the labels, or no query has a match.
@@ -39,7 +39,7 @@ def single_shot_cmc(
     people = labels.gallery_ids.clone()
     distractor = people == DISTRACTOR
     people[distractor] = people.max() + 1 + torch.arange(int(distractor.sum()))
-    names, size = people.unique(return_counts=True)
+    names, size = (torch.from_numpy(part) for part in np.unique(people.numpy(), return_counts=True))
     order, first = people.argsort(stable=True), size.cumsum(0) - size
     generator = np.random.default_rng(seed)
     hits = torch.zeros(max_rank + 2, dtype=torch.int64)
@@ -47,7 +47,7 @@ def single_shot_cmc(
     seen = 0
     for block in blocks:
         labels.check_block(block, seen)
-        for scores in block.cpu().split(at_once):
+        for scores in torch.split(block.cpu(), at_once):
             group = labels.group(seen, seen + len(scores))
             ids = labels.query_ids[seen : seen + len(scores)]
             seen += len(scores)
@@ -57,7 +57,11 @@ def single_shot_cmc(
             own = torch.searchsorted(names, ids).clamp(max=len(names) - 1)[:, None, None].expand(-1, trials, 1)
             matches = group.match.sum(1)
             # The n-th match stands where the running count of matches first reaches n.
-            nth = (uniform.gather(2, own)[:, :, 0] * matches[:, None]).long().clamp_(max=(matches - 1).clamp(min=0)[:, None])
+            nth = (
+                (uniform.gather(2, own)[:, :, 0] * matches[:, None])
+                .long()
+                .clamp_(max=(matches - 1).clamp(min=0)[:, None])
+            )
             slot = torch.searchsorted(group.match.cumsum(1), nth + 1).clamp(max=group.match.shape[1] - 1)
             found = scores.gather(1, group.index.gather(1, slot))
             shown.scatter_(2, own, -torch.inf)
@@ -65,5 +69,7 @@ def single_shot_cmc(
             hits += torch.bincount(ranks[matches > 0].flatten().clamp(max=max_rank + 1), minlength=max_rank + 2)
     labels.check_complete(seen)
     if not hits.any():
-        raise PasserbyError("ranking: no query has a match in the gallery; check that identities are the same on both sides")
+        raise PasserbyError(
+            "ranking: no query has a match in the gallery; check that identities are the same on both sides"
+        )
     return hits[1:-1].cumsum(0).double() / int(hits.sum())

@@ -100,6 +100,8 @@ class Method(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over everything that trains, its rate a function of the run's fraction."""
-        optimizer = self.facts.optimizer.build(self.parameters())
+        pretrained = set(self.model.backbone.parameters())
+        new = [p for p in self.parameters() if p not in pretrained]
+        optimizer = self.facts.optimizer.build(self.model.backbone.parameters(), new)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.facts.schedule.over(self.facts.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,16 +17,26 @@ class OptimizerSettings(BaseModel):
     name: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(3.5e-4, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
+    new_layers: float = Field(1.0, gt=0)
+    """Rate of layers without pretrained weights (neck, classifier, heads), as a multiple of `lr`."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Of SGD (with Nesterov's correction off); Adam's betas are 0.9 and 0.999."""
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer over those of `parameters` that require a gradient."""
-        trained = [p for p in parameters if p.requires_grad]
+    def build(self, pretrained: Iterable[nn.Parameter], new: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer over those parameters that require a gradient.
+
+        Args:
+            pretrained: parameters that move at `lr`.
+            new: parameters that move at `lr` times `new_layers`.
+        """
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in pretrained if p.requires_grad], "lr": self.lr},
+            {"params": [p for p in new if p.requires_grad], "lr": self.lr * self.new_layers},
+        ]
         if self.name == "sgd":
-            return torch.optim.SGD(trained, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+            return torch.optim.SGD(groups, momentum=self.momentum, weight_decay=self.weight_decay)
         kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
-        return kind(trained, self.lr, weight_decay=self.weight_decay)
+        return kind(groups, weight_decay=self.weight_decay)
 
 
 class ScheduleSettings(BaseModel):
@@ -39,7 +49,7 @@ class ScheduleSettings(BaseModel):
     """Fraction of the run in which the rate grows linearly to its full value."""
     warmup_start: float = Field(0.01, gt=0, le=1)
     """Where the warm-up begins, as a fraction of the full rate."""
-    milestones: tuple[float, ...] = ()
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """Fractions of the run at which a `step` decay multiplies the rate by `gamma`."""
     gamma: float = Field(0.1, gt=0, lt=1)
 

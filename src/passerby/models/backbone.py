@@ -18,6 +18,7 @@ class Backbone(nn.Module):
         network: the timm network itself; norm surgery works on it.
         channels: C of the last map.
         stages: names of the stages (timm's module names) whose maps are put out beside the last one.
+        image_size: (height, width) that it was built for.
     """
 
     def __init__(self, name: str, image_size: tuple[int, int], last_stride_1: bool = True, stages: tuple[str, ...] = ()) -> None:
@@ -34,19 +35,28 @@ class Backbone(nn.Module):
             PasserbyError: for a name that timm does not know, or a stage that the network does not have.
         """
         super().__init__()
-        self.name, self.stages = name, stages
+        self.name, self.image_size, self.stages = name, image_size, stages
         self.network = _create(name, image_size)
         known = [info["module"] for info in self.network.feature_info]
         for stage in stages:
             if stage not in known:
                 raise PasserbyError(f"model.stages: {name} has no stage '{stage}'; {nearest(stage, known)}")
-        self._taken = [known.index(stage) for stage in stages]
-        if last_stride_1:
-            remove_last_stride(self.network, image_size)
-        with torch.no_grad():
-            self.network.eval()
-            self.channels = self.forward(torch.zeros(1, 3, *image_size))[0].shape[1]
-            self.network.train()
+        # timm puts maps out in the network's order, whatever the order that they are asked for in.
+        self._taken = sorted({known.index(stage) for stage in stages})
+        self._taken_names = [known[index] for index in self._taken]
+        try:
+            if last_stride_1:
+                remove_last_stride(self.network, image_size)
+            with torch.no_grad():
+                self.network.eval()
+                self.channels = self.forward(torch.zeros(1, 3, *image_size))[0].shape[1]
+                self.network.train()
+        except RuntimeError as error:
+            raise PasserbyError(
+                f"model.backbone: {name} does not run on {image_size[0]} x {image_size[1]} images"
+                + (" with its last stride taken out; set model.last_stride_1 to false" if last_stride_1 else "")
+                + f" ({str(error).splitlines()[0]})"
+            ) from error
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Maps of a batch.
@@ -60,12 +70,15 @@ class Backbone(nn.Module):
         if not self.stages:
             return self._as_map(self.network.forward_features(images), images), {}
         last, maps = self.network.forward_intermediates(images, indices=self._taken, norm=False, output_fmt="NCHW")
-        return self._as_map(last, images), dict(zip(self.stages, maps, strict=True))
+        return self._as_map(last, images), dict(zip(self._taken_names, maps, strict=True))
 
     def _as_map(self, features: Tensor, images: Tensor) -> Tensor:
         if features.ndim == 3:  # [N, tokens, C] of a vision transformer: class and register tokens are left out
             features = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
-            height, width = self.network.patch_embed.dynamic_feat_size(images.shape[2:])
+            patches = getattr(self.network, "patch_embed", None)
+            if not hasattr(patches, "dynamic_feat_size"):
+                raise PasserbyError(f"model.backbone: {self.name} puts out tokens without a grid of patches; choose another network")
+            height, width = patches.dynamic_feat_size(images.shape[2:])
             return features.transpose(1, 2).unflatten(2, (height, width))
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             return features.permute(0, 3, 1, 2)
@@ -84,7 +97,7 @@ def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
     """
     if weights is None:
         try:
-            state = timm.create_model(backbone.name, pretrained=True, num_classes=0).state_dict()
+            state = _create(backbone.name, backbone.image_size, pretrained=True).state_dict()
         except Exception as error:  # the hub raises errors of several libraries
             raise PasserbyError(
                 f"model.weights: no ImageNet weights for {backbone.name} from timm's hub ({str(error).splitlines()[0]}); "
@@ -97,8 +110,9 @@ def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
             state = load_file(weights)
         except Exception as error:  # safetensors raises its own exception type
             raise PasserbyError(f"model.weights: {weights} is no safetensors file ({error})") from error
-    state = {key: value for key, value in state.items() if not key.startswith(("classifier.", "fc.", "head."))}
     wanted = backbone.network.state_dict()
+    # The classifier goes; ConvNeXt's `head.norm` belongs to the network.
+    state = {key: value for key, value in state.items() if key in wanted or not key.startswith(("classifier.", "fc.", "head."))}
     misfits = sorted(
         {key for key in wanted.keys() ^ state.keys() if not key.endswith("num_batches_tracked")}
         | {key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape}
@@ -133,6 +147,8 @@ def remove_last_stride(network: nn.Module, image_size: tuple[int, int]) -> list[
         module = network.get_submodule(name)
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
+            if module.kernel_size[0] % 2 == 0:  # ConvNeXt's 2 x 2 windows: without padding the map would lose a row and a column
+                module.padding = "same"
         else:
             network.set_submodule(name, nn.Identity())
     return last
@@ -143,10 +159,12 @@ def _stride(module: nn.Module) -> Any:
     return stride[0] if isinstance(stride, tuple) else stride
 
 
-def _create(name: str, image_size: tuple[int, int]) -> Any:
+def _create(name: str, image_size: tuple[int, int], pretrained: bool = False) -> Any:
     if not timm.is_model(name):
         raise PasserbyError(f"model.backbone: timm knows no '{name}'; {nearest(name, timm.list_models())[:200]}")
     try:
-        return timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, img_size=image_size)
     except TypeError:  # convolutional networks take no image size
-        return timm.create_model(name, pretrained=False, num_classes=0)
+        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except AssertionError as error:  # a transformer's patches do not fill the image
+        raise PasserbyError(f"model.backbone: {name} takes no {image_size[0]} x {image_size[1]} images ({error})") from error

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from passerby.data.images import Preprocessing, to_tensor
+from passerby.data.images import Preprocessing, open_image, to_tensor
 from passerby.errors import PasserbyError
 
 BATCH = 64
@@ -68,7 +68,7 @@ class Embedder(ABC):
         """
         crops: Sequence[str | Path | np.ndarray] = list(images) if boxes is None and not isinstance(images, (str, Path)) else []  # type: ignore[type-arg]
         if boxes is not None:
-            crops = _cut(images, np.asarray(getattr(boxes, "xyxy", boxes)))
+            crops = _cut(images, torch.as_tensor(getattr(boxes, "xyxy", boxes)).cpu().numpy())
         elif isinstance(images, (str, Path)):
             crops = [images]
         starts: Iterable[int] = range(0, len(crops), batch_size)
@@ -81,7 +81,10 @@ class Embedder(ABC):
             if flip:
                 raw = F.normalize(raw) + F.normalize(self.embed_batch(pixels.flip(3)))
             rows.append(F.normalize(raw.float()).cpu())
-        return torch.cat(rows) if rows else torch.empty(0, 0)
+        if not rows:  # the width of an embedding is the network's to say: no rows of that of a black image
+            black = torch.zeros(1, 3, self.preprocessing.height, self.preprocessing.width, dtype=torch.uint8)
+            return self.embed_batch(black.to(self.device)).float().cpu()[:0].clone()
+        return torch.cat(rows)
 
     def _pixels(self, images: Sequence[str | Path | np.ndarray | Tensor]) -> Tensor:  # type: ignore[type-arg]
         """uint8 [N, 3, H, W], channels_last, of files or arrays."""
@@ -92,15 +95,19 @@ class Embedder(ABC):
 
 def _as_image(image: object) -> Image.Image:
     """An RGB array or tensor, channels first or last, uint8 or float in [0, 1], as a Pillow image."""
-    array = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.is_floating_point() else image).numpy()
+    array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] != 3 and array.shape[0] == 3:
         array = array.transpose(1, 2, 0)
-    if array.ndim != 3 or array.shape[2] != 3:
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise PasserbyError(f"embed: an image of shape {tuple(array.shape)}; give RGB arrays [h, w, 3] or tensors [3, h, w]")
     if array.dtype != np.uint8:
-        if not np.issubdtype(array.dtype, np.floating) or array.min() < 0 or array.max() > 1:
+        low, high = array.min(), array.max()
+        if not (np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1):  # false for NaN too
             raise PasserbyError(
-                f"embed: {array.dtype} values from {array.min():.3g} to {array.max():.3g}; give RGB pixels as uint8, or as float in "
+                f"embed: {array.dtype} values from {low} to {high}; give RGB pixels as uint8, or as float in "
                 "[0, 1], not normalised: the model does that itself"
             )
         array = (array * 255).round().astype(np.uint8)
@@ -110,12 +117,13 @@ def _as_image(image: object) -> Image.Image:
 def _cut(frame: object, boxes: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
     """Crops of a frame, boxes clipped to it."""
     if isinstance(frame, (str, Path)):
-        with Image.open(frame) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = np.asarray(open_image(Path(frame)))
     else:
         pixels = np.asarray(_as_image(frame))
     if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
         raise PasserbyError(f"embed: boxes of shape {boxes.shape}; give [N, 4] left, top, right, bottom in pixels")
+    if not np.isfinite(boxes).all():
+        raise PasserbyError("embed: a box with a coordinate that is not finite; leave such detections out")
     height, width = pixels.shape[:2]
     crops = []
     for left, top, right, bottom in boxes.reshape(-1, 4):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 from torch import Tensor
 
 from passerby.data.images import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -17,10 +17,10 @@ class OnnxCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    height: int | None = None
-    width: int | None = None
+    height: int | None = Field(None, gt=0)
+    width: int | None = Field(None, gt=0)
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = IMAGENET_STD
     bgr: bool = False
 
 
@@ -55,9 +55,9 @@ class OnnxEmbedder(Embedder):
             raise PasserbyError(f"{path}: onnxruntime cannot open it ({str(error).splitlines()[0]})") from error
         self.path = path
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
-            shapes = ", ".join(f"{i.name} {i.shape}" for i in inputs)
-            raise PasserbyError(f"{path}: an embedder has one input [N, 3, H, W]; this graph has {shapes}")
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].type != "tensor(float)":
+            found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+            raise PasserbyError(f"{path}: an embedder has one float32 input [N, 3, H, W]; this graph has {found}")
         self._input = inputs[0].name
         # A graph exported for one batch size takes only that: such a graph is fed image by image.
         self._batch = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else None
@@ -65,6 +65,11 @@ class OnnxEmbedder(Embedder):
         height, width = card.height or inputs[0].shape[2], card.width or inputs[0].shape[3]
         if not (isinstance(height, int) and isinstance(width, int)):
             raise PasserbyError(f"{path}: its graph takes any image size; say which in {path.with_suffix('.json').name}: height and width")
+        if any(isinstance(fixed, int) and fixed != said for fixed, said in zip(inputs[0].shape[2:], (height, width), strict=True)):
+            raise PasserbyError(
+                f"{path}: its graph takes {inputs[0].shape[2]} x {inputs[0].shape[3]} images, "
+                f"{path.with_suffix('.json').name} says {height} x {width}; mend height and width there"
+            )
         self.preprocessing = Preprocessing(height=height, width=width, mean=card.mean, std=card.std, bgr=card.bgr)
 
     @property
@@ -83,7 +88,7 @@ class OnnxEmbedder(Embedder):
 
     def _run(self, inputs: Tensor) -> Tensor:
         output = torch.from_numpy(self._session.run(None, {self._input: inputs.numpy()})[0])
-        if output.flatten(1).shape != output.squeeze(-1).squeeze(-1).shape:
+        if output.ndim < 2 or output.shape[1] != output.shape[1:].numel():
             raise PasserbyError(f"{self.path}: its first output has the shape {list(output.shape)}; an embedder puts out [N, D]")
         return output.flatten(1)
 
@@ -93,7 +98,8 @@ def _card_beside(path: Path) -> OnnxCard:
     if not card.is_file():
         return OnnxCard()
     try:
-        return OnnxCard.model_validate_json(card.read_text(encoding="utf-8"))
+        return OnnxCard.model_validate_json(card.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise PasserbyError(f"{card}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}; known keys: {', '.join(OnnxCard.model_fields)}") from error
+        place = "".join(f"{part}: " for part in first["loc"])
+        raise PasserbyError(f"{card}: {place}{first['msg'].lower()}; known keys: {', '.join(OnnxCard.model_fields)}") from error

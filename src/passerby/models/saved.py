@@ -81,10 +81,11 @@ def load_card(folder: Path) -> ModelCard:
     if not (folder / CARD).is_file():
         raise PasserbyError(f"{folder}: no saved model ({CARD} and {WEIGHTS} are what a saved model holds); give the folder that `passerby train --out` wrote")
     try:
-        return ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+        return ModelCard.model_validate_json((folder / CARD).read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise PasserbyError(f"{folder / CARD}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}; the card is damaged or of another version") from error
+        place = "".join(f"{part}: " for part in first["loc"])
+        raise PasserbyError(f"{folder / CARD}: {place}{first['msg'].lower()}; the card is damaged or of another version") from error
 
 
 def load_model(folder: Path) -> tuple[Model, ModelCard]:

@@ -1,5 +1,6 @@
 """What a recipe is, and how a name, a YAML file, overrides and a budget become one."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -107,8 +108,8 @@ def _read(recipe: str) -> dict[str, Any]:
     elif recipe.endswith((".yaml", ".yml")):
         try:
             text = Path(recipe).read_text(encoding="utf-8")
-        except OSError as error:
-            raise PasserbyError(f"recipe {recipe}: cannot be read ({error.strerror})") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise PasserbyError(f"recipe {recipe}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     else:
         raise PasserbyError(f"recipe: no packaged recipe '{recipe}'; {nearest(recipe, recipe_names())} (or give a .yaml file)")
     try:
@@ -141,10 +142,13 @@ def _nested(keys: list[str], value: Any) -> dict[str, Any]:
 def _value(key: str, text: str) -> Any:
     """A value from the command line: a list for keys that take one, else YAML (1e-3 is a number, as people mean it)."""
     if key.split(".")[-1] in {"sources", "stages", "milestones"}:
-        return [part for part in text.strip("[]").split(",") if part]
+        parts = text.removeprefix("[").removesuffix("]").split(",")
+        return [part.strip(" '\"") for part in parts if part.strip()]
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
+        return float(text)
     try:
-        return float(text) if "e" in text.lower() and text.lower().replace("e", "").strip("+-.0123456789") == "" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise PasserbyError(f"--set {key}={text}: the value is not YAML") from error
 
 
@@ -154,7 +158,9 @@ def _explain(error: ValidationError, section: tuple[str, ...], values: dict[str,
     place = [*section, *(str(part) for part in first["loc"])]
     if first["type"] == "extra_forbidden":
         return f"unknown key '{'.'.join(place)}'; {nearest(place[-1], _known(place[:-1], values))}"
-    return f"{'.'.join(place) or 'recipe'}: {first['msg'].lower()} (got {first.get('input')!r})"
+    if first["type"] == "missing":
+        return f"{'.'.join(place)} is missing"
+    return f"{'.'.join(place) or 'recipe'}: {first['msg'].lower()} (got {first['input']!r})"
 
 
 def _known(section: list[str], values: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ def console_table(records: Sequence[Record]) -> Table:
     names = [name for name in records[0].metrics if not name.startswith("tpr")]
     table = Table("target", "splits", *names)
     for record in records:
-        cells = [f"{100 * record.metrics[n].mean:.1f} ± {100 * record.metrics[n].std:.1f}" for n in names]
+        cells = [f"{100 * record.metrics[n].mean:.1f}±{100 * record.metrics[n].std:.1f}" for n in names]
         table.add_row(record.target, str(record.splits), *cells)
     if len(records) > 1:
         table.add_row("average", "", *(f"{100 * fmean(r.metrics[n].mean for r in records):.1f}" for n in names))

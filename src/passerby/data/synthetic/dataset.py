@@ -1,6 +1,7 @@
 """A synthetic data set: identities seen by the cameras of one domain, rendered by index."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,7 @@ from passerby.data.synthetic.person import sample_people
 from passerby.data.synthetic.pose import Poses
 from passerby.data.synthetic.scene import MARGIN
 from passerby.data.synthetic.sensor import capture, develop
+from passerby.data.synthetic.shapes import Canvas
 from passerby.data.synthetic.weather import draw_obstacle, draw_weather
 from passerby.errors import PasserbyError
 
@@ -43,7 +45,13 @@ class SyntheticDomain:
     """
 
     def __init__(
-        self, domain: Domain | str, identities: int, *, images_per_camera: int = 2, seed: int = 0, size: tuple[int, int] = (128, 64)
+        self,
+        domain: Domain | str,
+        identities: int,
+        *,
+        images_per_camera: int = 2,
+        seed: int = 0,
+        size: tuple[int, int] = (128, 64),
     ) -> None:
         """Draws who is seen where; paints what the cameras see without people.
 
@@ -66,15 +74,21 @@ class SyntheticDomain:
             ("width", size[1], 16),
         ):
             if value < least:
-                raise PasserbyError(f"{name}={value} of synthetic domain '{self.domain.name}': must be at least {least}")
+                raise PasserbyError(
+                    f"{name}={value} of synthetic domain '{self.domain.name}': must be at least {least}"
+                )
         self.size, self.seed = size, seed
         self.people = sample_people(self.domain.wardrobe, np.arange(identities), seed, f"person/{self.domain.name}")
         self.identity, self.camera, self._shot = _visits(self.domain, identities, images_per_camera, seed)
-        self._strangers = sample_people(self.domain.wardrobe, np.arange(_STRANGERS), seed, f"stranger/{self.domain.name}")
+        self._strangers = sample_people(
+            self.domain.wardrobe, np.arange(_STRANGERS), seed, f"stranger/{self.domain.name}"
+        )
         self._cameras = draw_cameras(self.domain, seed)
         self._views = draw_views(self.domain, seed, size)
         self._weather = draw_weather(self.domain, size, seed)
-        self._noise = np.random.default_rng([seed, 0x401]).standard_normal(1_500_000 + 12 * size[0] * size[1], np.float32)
+        self._noise = np.random.default_rng([seed, 0x401]).standard_normal(
+            1_500_000 + 12 * size[0] * size[1], np.float32
+        )
 
     def __len__(self) -> int:
         return len(self.identity)
@@ -93,8 +107,11 @@ class SyntheticDomain:
             PasserbyError: when an index is out of range.
         """
         wanted = np.asarray(indices, np.int64).reshape(-1)
-        if wanted.size and not (0 <= wanted.min() and wanted.max() < len(self)):
-            raise PasserbyError(f"picture {wanted.max()} of synthetic domain '{self.domain.name}': it has 0 to {len(self) - 1}")
+        wrong = wanted[(wanted < 0) | (wanted >= len(self))]
+        if wrong.size:
+            raise PasserbyError(
+                f"picture {wrong[0]} of synthetic domain '{self.domain.name}': it has 0 to {len(self) - 1}"
+            )
         images = np.empty((len(wanted), *self.size, 3), np.uint8)
         starts = range(0, len(wanted), _BLOCK)
 
@@ -119,31 +136,9 @@ class SyntheticDomain:
         light = Light(cameras.side, cameras.ambient, cameras.shadow)
         scene = self._behind(camera, draws)
         poses = _poses(self.domain, cameras, visit, draws)
-        beside, in_front = draws.chance(self.domain.crowd), draws.chance(0.3)
-        stranger, where = draws.integers(_STRANGERS), draws.uniform(0.42, 0.75) * np.where(draws.chance(0.5), 1, -1)
-        turn = draws.uniform(-0.6, 0.6)
         figure = draw_people(self.people.take(person), poses, light, self.size)
         draw_obstacle(figure, self.domain.occluders, draws)
-        rows = np.flatnonzero(beside)
-        if rows.size:
-            other = poses.take(rows)
-            nearer = np.where(in_front[rows], 1.0, 0.9).astype(np.float32)
-            moved = Poses(
-                other.yaw + turn[rows],
-                other.phase + 2,
-                other.stride,
-                other.tilt,
-                other.centre + where[rows],
-                other.top + 0.04,
-                other.height * nearer,
-            )
-            their_light = Light(light.side[rows], light.ambient[rows], light.shadow[rows])
-            them = draw_people(self._strangers.take(stranger[rows]), moved, their_light, self.size)
-            behind = np.where(in_front[rows], 0, 1).astype(np.float32)[:, None, None, None]
-            scene[rows] = scene[rows] * (1 - behind * them.alpha[:, None]) + behind * them.rgb
-            scene_light = figure.rgb[rows] * (1 - (1 - behind) * them.alpha[:, None]) + (1 - behind) * them.rgb
-            figure.rgb[rows] = scene_light
-            figure.alpha[rows] = 1 - (1 - figure.alpha[rows]) * (1 - (1 - behind[:, 0]) * them.alpha)
+        self._add_stranger(scene, figure, poses, light, draws)
         scene *= 1 - figure.alpha[:, None]
         scene += figure.rgb
         if self.domain.rain or self.domain.snow:
@@ -151,6 +146,31 @@ class SyntheticDomain:
             scene += falling * (0.92 - scene)
         shown = develop(scene, cameras, 1 + draws.normal(0.05).clip(-0.12, 0.12))
         return capture(shown, cameras, self._noise, draws)
+
+    def _add_stranger(self, scene: Floats, figure: Canvas, poses: Poses, light: Light, draws: Draws) -> None:
+        """Lets somebody else walk through some of the pictures, half outside, behind the person or before."""
+        beside, before = draws.chance(self.domain.crowd), draws.chance(0.3)
+        who, turn = draws.integers(_STRANGERS), draws.uniform(-0.6, 0.6)
+        aside = draws.uniform(0.42, 0.75) * np.where(draws.chance(0.5), 1, -1).astype(np.float32)
+        nearer = np.where(before, 1.0, 0.9).astype(np.float32)
+        moved = replace(
+            poses,
+            yaw=poses.yaw + turn,
+            phase=poses.phase + 2,
+            centre=poses.centre + aside,
+            top=poses.top + np.float32(0.04),
+            height=poses.height * nearer,
+        )
+        for rows in (np.flatnonzero(beside & ~before), np.flatnonzero(beside & before)):
+            if not rows.size:
+                continue
+            them = draw_people(self._strangers.take(who[rows]), moved.take(rows), light.take(rows), self.size)
+            clear = 1 - them.alpha
+            if before[rows[0]]:
+                figure.rgb[rows] = figure.rgb[rows] * clear[:, None] + them.rgb
+                figure.alpha[rows] = 1 - (1 - figure.alpha[rows]) * clear
+            else:
+                scene[rows] = scene[rows] * clear[:, None] + them.rgb
 
     def _behind(self, camera: Ints, draws: Draws) -> Floats:
         """[n, 3, H, W] a piece of each camera's view, nearer or farther from time to time."""
@@ -163,7 +183,10 @@ class SyntheticDomain:
         columns = x[:, None] + np.arange(width) * zoom[:, None]
         rows = rows.astype(np.int64).clip(0, self._views.shape[2] - 1)
         return self._views[
-            camera[:, None, None, None], np.arange(3)[None, :, None, None], rows[:, None, :, None], columns.astype(np.int64)[:, None, None, :]
+            camera[:, None, None, None],
+            np.arange(3)[None, :, None, None],
+            rows[:, None, :, None],
+            columns.astype(np.int64)[:, None, None, :],
         ]
 
 

@@ -32,7 +32,8 @@ class Domain:
         vignette: darkening of the corners, 0..1.
         defocus: standard deviation of the blur, pixels.
         motion: standard deviation of the blur along the way people walk, pixels.
-        native: fewest and most rows of a person's picture as the camera saw it, before it was scaled to its final size.
+        native: fewest and most rows of a person's picture as the camera saw it, before it was scaled to its
+            final size; more than the final size counts as the final size.
         noise: standard deviation of the sensor's noise over full scale, at mid grey.
         jpeg: lowest and highest JPEG quality.
         viewpoints: weights of front, front oblique, side, back oblique and back.
@@ -60,7 +61,7 @@ class Domain:
     vignette: float = 0.1
     defocus: float = 0.5
     motion: float = 0.2
-    native: tuple[float, float] = (96.0, 160.0)
+    native: tuple[float, float] = (92.0, 140.0)
     noise: float = 0.012
     jpeg: tuple[float, float] = (75.0, 92.0)
     viewpoints: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
@@ -133,9 +134,9 @@ def _far_domain(rng: np.random.Generator) -> Domain:
     def weights(count: int) -> tuple[float, ...]:
         return tuple(float(w) for w in rng.dirichlet(np.full(count, 0.8)) * count)
 
-    warm = either(0.75, 1.3)
-    rows = either(44.0, 110.0)
-    quality = float(rng.uniform(25, 45))
+    warm = either(0.83, 1.2)
+    rows = either(56.0, 112.0)
+    quality = float(rng.uniform(30, 50))
     ground, wall, sky = ((0.12, 0.35), (0.6, 0.95))[int(rng.integers(2))], (0.15, 0.9), (0.1, 1.0)
     front, oblique, side, back_oblique, back = weights(5)
     tilt = either(0.02, 0.42)
@@ -145,7 +146,21 @@ def _far_domain(rng: np.random.Generator) -> Domain:
         sky=colour(*sky),
         horizon=either(0.12, 0.58),
         skyline=either(-0.2, 0.2),
-        **{name: float(rng.uniform(0, 1)) for name in ("tiles", "grain", "windows", "signs", "greenery", "pillars", "clutter", "lamps", "stripes", "wet")},
+        **{
+            name: float(rng.uniform(0, 1))
+            for name in (
+                "tiles",
+                "grain",
+                "windows",
+                "signs",
+                "greenery",
+                "pillars",
+                "clutter",
+                "lamps",
+                "stripes",
+                "wet",
+            )
+        },
     )
     wardrobe = Wardrobe(
         tops=weights(7),
@@ -159,19 +174,19 @@ def _far_domain(rng: np.random.Generator) -> Domain:
         name="far",
         scene=scene,
         wardrobe=wardrobe,
-        gain=either(0.65, 1.35),
+        gain=either(0.7, 1.2),
         gamma=either(0.72, 1.45),
-        saturation=either(0.45, 1.4),
+        saturation=either(0.55, 1.25),
         white=(warm, float(rng.uniform(0.92, 1.08)), 1 / warm),
-        haze=float(rng.uniform(0.2, 0.45)),
+        haze=float(rng.uniform(0.12, 0.3)),
         haze_colour=colour(0.3, 0.9),
         ambient=either(0.3, 0.85),
         shadow=either(0.1, 0.6),
         vignette=0.4,
-        defocus=1.1,
-        motion=0.8,
+        defocus=0.9,
+        motion=0.6,
         native=(rows * 0.8, rows * 1.2),
-        noise=0.045,
+        noise=0.035,
         jpeg=(quality, quality + 20),
         viewpoints=(front, oblique, side, back_oblique, back),
         tilt=(tilt * 0.8, tilt * 1.2),

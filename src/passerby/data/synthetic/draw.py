@@ -1,11 +1,12 @@
 """Draws people: N identities in N poses become N pictures with transparency, part by part from back to front."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from passerby.data.synthetic.draws import Floats
+from passerby.data.synthetic.draws import Floats, Ints
 from passerby.data.synthetic.garment import folds, shading, sleeve_colour, surface_angle, torso_colour
 from passerby.data.synthetic.head import draw_head, draw_tail
 from passerby.data.synthetic.person import Bag, Bottom, People, Top
@@ -26,6 +27,10 @@ class Light:
     side: Floats
     ambient: Floats
     shadow: Floats
+
+    def take(self, rows: Ints) -> Self:
+        """The light on the pictures of the given rows."""
+        return type(self)(self.side[rows], self.ambient[rows], self.shadow[rows])
 
 
 def draw_people(people: People, poses: Poses, light: Light, size: tuple[int, int]) -> Canvas:
@@ -70,7 +75,10 @@ class _Figure:
         self.bulk = (people.girth * bulk).astype(np.float32)
         self.shoulder = (0.122 - 0.016 * people.curve) * (0.5 + 0.5 * self.bulk)
         self.hip = (0.046 + 0.010 * people.curve) * (0.4 + 0.6 * people.girth)
-        self.sides = {side: limbs(self.body, poses, np.full(len(people), side, np.float32), self.shoulder, self.hip) for side in (-1, 1)}
+        self.sides = {
+            side: limbs(self.body, poses, np.full(len(people), side, np.float32), self.shoulder, self.hip)
+            for side in (-1, 1)
+        }
 
     def limbs(self, side: Floats) -> Limbs:
         """The joints of the given side [N] of each body."""
@@ -82,7 +90,9 @@ class _Figure:
 
         return Limbs(**{name: pick(name) for name in Limbs.__dataclass_fields__})
 
-    def rod(self, start: Point, end: Point, r0: Floats, r1: Floats, colour: Floats, shown: NDArray[np.bool_] | None = None) -> None:
+    def rod(
+        self, start: Point, end: Point, r0: Floats, r1: Floats, colour: Floats, shown: NDArray[np.bool_] | None = None
+    ) -> None:
         """A shaded limb of one colour [N, 3]; radii in body heights."""
         scale = self.body.scale
         patch = limb(self.canvas, start, end, r0 * scale, r1 * scale, self.all if shown is None else shown)
@@ -92,7 +102,9 @@ class _Figure:
         """A soft dark spot on the ground, away from the light."""
         scale = self.body.scale
         x, y = self.body.place(0.0, 0.985, 0.0)
-        patch = ellipse(self.canvas, (x - 0.08 * scale * self.light.side, y), 0.20 * scale, 0.035 * scale, self.light.shadow > 0)
+        patch = ellipse(
+            self.canvas, (x - 0.08 * scale * self.light.side, y), 0.20 * scale, 0.035 * scale, self.light.shadow > 0
+        )
         down = patch.along * 2 - 1
         soft = (1 - patch.across**2 - down * down).clip(0, 1) * self.light.shadow[:, None, None]
         self.canvas.alpha[:, *patch.window] = soft
@@ -123,7 +135,7 @@ class _Figure:
         self.rod(joints.wrist, joints.hand, 0.017 * people.girth, np.full_like(scale, 0.013), people.skin * dim[:, 0])
         for start, end, r0, r1, begin, height in (
             (joints.elbow, joints.wrist, 0.027, 0.019, 0.5, 0.45),
-            (joints.shoulder, joints.elbow, 0.034, 0.028, 0.0, 0.0),
+            (joints.shoulder, joints.elbow, 0.030, 0.027, 0.0, 0.0),
         ):
             patch = limb(self.canvas, start, end, r0 * loose * scale, r1 * loose * scale, self.all)
             light = shading(patch.across, self.light.side, self.light.ambient)
@@ -143,7 +155,11 @@ class _Figure:
         flare = np.where(skirt, 0.125, np.where(long, 0.135, 0.086)).astype(np.float32)
         hip = (0.084 + 0.014 * people.curve) * girth
         axis, rows, widths = self._tube(
-            [(0.42, hip * 0.85, hip * 0.72), (0.50, hip, hip * 0.85), (hem, flare * girth, np.where(skirt | long, flare * 0.9, 0.066) * girth)]
+            [
+                (0.42, hip * 0.85, hip * 0.72),
+                (0.50, hip, hip * 0.85),
+                (hem, flare * girth, np.where(skirt | long, flare * 0.9, 0.066) * girth),
+            ]
         )
         patch = tube(self.canvas, axis, rows, widths, 0.06 * self.body.scale * self.body.tilt, self.all)
         light = shading(patch.across, self.light.side, self.light.ambient)
@@ -156,7 +172,9 @@ class _Figure:
         waist = (0.086 - 0.012 * people.curve) * bulk
         hip = (0.086 + 0.012 * people.curve) * bulk
         low = people.hem > 0.56
-        hem_width = np.where(low, hip * np.where(people.top_kind == Top.DRESS, 1.0 + 1.6 * (people.hem - 0.5), 1.12), hip)
+        hem_width = np.where(
+            low, hip * np.where(people.top_kind == Top.DRESS, 1.0 + 1.6 * (people.hem - 0.5), 1.12), hip
+        )
         axis, rows, widths = self._tube(
             [
                 (0.148, 0.030 * bulk, 0.034 * bulk),

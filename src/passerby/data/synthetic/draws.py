@@ -1,12 +1,14 @@
 """Random numbers by address: draw k of item i is the same whatever else is drawn, in whatever batch."""
 
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+"""Single precision throughout; the type is wider because numpy's stubs lose it on the way."""
 Ints = NDArray[np.int64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -91,7 +91,9 @@ def torso_colour(people: People, patch: Patch, angle: Floats, height: Floats) ->
         blend(_edge(opening - front, 5.0) * _per_picture(jacket), people.inner)
     zipped = np.isin(people.top_kind, (Top.COAT, Top.HOODIE, Top.SHIRT))
     seam = 0.35 * _edge(0.10 - front, 8.0) * _per_picture(zipped & (half_angle == 0))
-    neckline = _edge(0.185 + 0.02 * np.cos(angle) - height, 60.0) * _per_picture(np.isin(people.top_kind, (Top.TANK, Top.DRESS, Top.TSHIRT)))
+    neckline = _edge(0.185 + 0.02 * np.cos(angle) - height, 60.0) * _per_picture(
+        np.isin(people.top_kind, (Top.TANK, Top.DRESS, Top.TSHIRT))
+    )
     blend(seam, people.top * np.float32(0.45))
     blend(neckline * _edge(1.2 - front, 3.0), people.skin)
     strapped = people.bag_kind == Bag.BACKPACK
@@ -103,7 +105,9 @@ def torso_colour(people: People, patch: Patch, angle: Floats, height: Floats) ->
 
 def folds(phase: Floats, angle: Floats, height: Floats) -> Floats:
     """[N, h, w] factor for the creases of cloth, which change from picture to picture with `phase` [N]."""
-    wave = np.sin(angle * 3 + height * 45 + _per_picture(phase * 3)) + np.sin(height * 90 - angle * 2 + _per_picture(phase * 7))
+    wave = np.sin(angle * 3 + height * 45 + _per_picture(phase * 3)) + np.sin(
+        height * 90 - angle * 2 + _per_picture(phase * 7)
+    )
     return 1 + 0.045 * wave
 
 

@@ -36,13 +36,22 @@ def draw_head(canvas: Canvas, people: People, body: Body, side_light: Floats, am
     fall = box(canvas, body.place(0.0, 0.135, -0.022), body.width(0.052, 0.040), 0.085 * scale, 0.035 * scale, long)
     canvas.paint(fall, people.hair, light(fall.across * 0.8))
     nape = np.where((long & away)[:, None], people.hair, people.skin * np.float32(0.86))
-    neck = limb(canvas, body.place(0.0, 0.10, -0.008), body.place(0.0, 0.165, -0.008), 0.027 * scale, 0.031 * scale, everywhere(count))
+    neck = limb(
+        canvas,
+        body.place(0.0, 0.10, -0.008),
+        body.place(0.0, 0.165, -0.008),
+        0.027 * scale,
+        0.031 * scale,
+        everywhere(count),
+    )
     canvas.paint(neck, nape, light(neck.across))
     hood = ellipse(canvas, body.place(0.0, 0.172, -0.045), body.width(0.062, 0.036), 0.030 * scale, hooded)
     canvas.paint(hood, people.top * np.float32(0.85), light(hood.across))
 
     volume = np.where(people.hair_kind >= Hair.MEDIUM, 1.08, 1.0).astype(np.float32)
-    skull = ellipse(canvas, body.place(0.0, 0.068, 0.0), body.width(0.045, 0.055) * volume, 0.068 * scale, everywhere(count))
+    skull = ellipse(
+        canvas, body.place(0.0, 0.068, 0.0), body.width(0.048, 0.057) * volume, 0.069 * scale, everywhere(count)
+    )
     down = skull.along * 2 - 1
     # Across the head at this height, not across its widest part: the surface is a ball.
     ball = skull.across / np.sqrt((1 - down * down).clip(0.05, 1))
@@ -60,7 +69,9 @@ def draw_head(canvas: Canvas, people: People, body: Body, side_light: Floats, am
     canvas.paint(skull, colour, light(skull.across) * (1.08 - 0.16 * skull.along))
 
     cap = people.hat_kind == Hat.CAP
-    peak = limb(canvas, body.place(0.0, 0.050, 0.035), body.place(0.0, 0.058, 0.088), 0.012 * scale, 0.009 * scale, cap & ~away)
+    peak = limb(
+        canvas, body.place(0.0, 0.050, 0.035), body.place(0.0, 0.058, 0.088), 0.012 * scale, 0.009 * scale, cap & ~away
+    )
     canvas.paint(peak, people.hat * np.float32(0.8))
 
 
@@ -76,7 +87,14 @@ def draw_tail(canvas: Canvas, people: People, body: Body, ambient: Floats, shown
     scale = body.scale
     still = np.zeros_like(ambient)
     tail = people.hair_kind == Hair.PONYTAIL
-    rod = limb(canvas, body.place(0.0, 0.055, -0.062), body.place(0.0, 0.175, -0.072), 0.020 * scale, 0.012 * scale, tail & shown)
+    rod = limb(
+        canvas,
+        body.place(0.0, 0.055, -0.062),
+        body.place(0.0, 0.175, -0.072),
+        0.020 * scale,
+        0.012 * scale,
+        tail & shown,
+    )
     canvas.paint(rod, people.hair, shading(rod.across, still, ambient))
     bun = people.hair_kind == Hair.BUN
     knot = ellipse(canvas, body.place(0.0, 0.030, -0.058), 0.027 * scale, 0.026 * scale, bun & shown)

@@ -123,8 +123,12 @@ _CLOTH = np.array(
     ],
     np.float32,
 )
-_SKIN = np.array([(0.93, 0.76, 0.66), (0.86, 0.66, 0.53), (0.72, 0.52, 0.38), (0.52, 0.35, 0.24), (0.33, 0.22, 0.16)], np.float32)
-_HAIR = np.array([(0.06, 0.05, 0.05), (0.15, 0.10, 0.07), (0.32, 0.20, 0.12), (0.62, 0.48, 0.28), (0.55, 0.54, 0.53)], np.float32)
+_SKIN = np.array(
+    [(0.93, 0.76, 0.66), (0.86, 0.66, 0.53), (0.72, 0.52, 0.38), (0.52, 0.35, 0.24), (0.33, 0.22, 0.16)], np.float32
+)
+_HAIR = np.array(
+    [(0.06, 0.05, 0.05), (0.15, 0.10, 0.07), (0.32, 0.20, 0.12), (0.62, 0.48, 0.28), (0.55, 0.54, 0.53)], np.float32
+)
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class People:
 
     Attributes:
         stature: [P] body height over the average.
-        girth: [P] width over the average.
+        girth: [P] width over that of a slim body.
         curve: [P] from 0 (broad shoulders) to 1 (broad hips).
         skin, hair, hat, top, accent, inner, bottom, shoes, bag: colours; `accent` is the texture's and the print's,
             `inner` the shirt below an open jacket.
@@ -195,11 +199,13 @@ def sample_people(wardrobe: Wardrobe, index: Ints, seed: int, label: str = "pers
     top_weights = np.where(curvy[:, None], wardrobe.tops, np.array(wardrobe.tops) * [1, 1, 1, 1, 1, 1, 0])
     bottom_weights = np.where(curvy[:, None], wardrobe.bottoms, np.array(wardrobe.bottoms) * [1, 1, 0, 0])
     top_kind, bottom_kind = draws.choice(top_weights), draws.choice(bottom_weights)
+    # Under a dress legs are bare more often than not.
+    bottom_kind = np.where((top_kind == Top.DRESS) & draws.chance(0.7), Bottom.SKIRT, bottom_kind).astype(np.int64)
     texture = np.where(top_kind == Top.COAT, Texture.PLAIN, draws.choice(wardrobe.textures)).astype(np.int64)
     hair_kind = draws.choice(np.where(curvy[:, None], [0, 0.6, 2, 3, 2, 1], [0.8, 6, 0.7, 0.15, 0.15, 0]))
     printed = draws.chance(wardrobe.prints) & np.isin(top_kind, (Top.TSHIRT, Top.HOODIE)) & (texture == Texture.PLAIN)
     print_size = np.stack([draws.uniform(0.25, 0.75), draws.uniform(0.018, 0.06)], axis=1) * printed[:, None]
-    hem_low = np.array([0.49, 0.48, 0.48, 0.49, 0.48, 0.60, 0.60], np.float32)[top_kind]
+    hem_low = np.array([0.49, 0.48, 0.48, 0.49, 0.48, 0.60, 0.66], np.float32)[top_kind]
     hem_high = np.array([0.52, 0.54, 0.54, 0.53, 0.53, 0.80, 0.78], np.float32)[top_kind]
     sleeve_low = np.array([0.0, 0.2, 0.45, 0.95, 0.95, 0.95, 0.0], np.float32)[top_kind]
     sleeve_high = np.array([0.0, 0.32, 1.0, 0.95, 0.95, 0.95, 0.6], np.float32)[top_kind]
@@ -210,7 +216,7 @@ def sample_people(wardrobe: Wardrobe, index: Ints, seed: int, label: str = "pers
     accent = np.where(like[:, None], np.where(top.mean(axis=1, keepdims=True) < 0.45, 0.88, 0.10), accent)
     return People(
         stature=1 + draws.normal(0.035).clip(-0.09, 0.09),
-        girth=1 + draws.normal(0.10).clip(-0.18, 0.30),
+        girth=1.12 + draws.normal(0.10).clip(-0.18, 0.30),
         curve=np.where(curvy, draws.uniform(0.55, 1), draws.uniform(0, 0.45)),
         skin=_SKIN[draws.choice([4, 4, 3, 2, 1.5])] * draws.uniform(0.92, 1.05)[:, None],
         hair=_HAIR[draws.choice([5, 4, 2.5, 1.5, 1])] * draws.uniform(0.8, 1.25)[:, None],

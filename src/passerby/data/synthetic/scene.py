@@ -92,7 +92,7 @@ class _Painter:
         scene, rng, x = self.scene, self.rng, 0
         while x < self.width:
             wide = int(rng.uniform(0.4, 2.2) * self.unit)
-            top = int((scene.skyline + MARGIN + rng.normal(0, 0.06)) * self.unit)
+            top = min(int((scene.skyline + MARGIN + rng.normal(0, 0.06)) * self.unit), self.horizon - self.unit // 16)
             wall = self.ink(scene.wall, 0.16)
             self.pen.rectangle((x, top, x + wide, self.horizon), fill=wall)
             pane = self.ink(scene.sky if rng.random() < 0.5 else (0.1, 0.11, 0.14), 0.2)
@@ -103,7 +103,9 @@ class _Painter:
                         self.pen.rectangle((wx, wy, wx + step_x // 2, wy + step_y * 3 // 5), fill=pane)
             if rng.random() < 0.5:
                 door = x + int(rng.uniform(0.1, 0.8) * wide)
-                self.pen.rectangle((door, self.horizon - int(0.28 * self.unit), door + int(0.14 * self.unit), self.horizon), fill=pane)
+                self.pen.rectangle(
+                    (door, self.horizon - int(0.28 * self.unit), door + int(0.14 * self.unit), self.horizon), fill=pane
+                )
             x += wide
         for _ in range(self.count(scene.signs, 22)):
             x, y = int(rng.uniform(0, self.width)), int(self.horizon - rng.uniform(0.1, 0.5) * self.unit)
@@ -120,10 +122,15 @@ class _Painter:
             x, base = rng.uniform(0, self.width), self.horizon + rng.uniform(-0.02, 0.05) * self.unit
             high, wide = (rng.uniform(0.35, 0.7), 0.22) if tree else (rng.uniform(0.05, 0.12), rng.uniform(0.15, 0.4))
             if tree:
-                self.pen.rectangle((x - 2, base - high * self.unit, x + 2, base), fill=self.ink((0.25, 0.19, 0.14), 0.2))
+                self.pen.rectangle(
+                    (x - 2, base - high * self.unit, x + 2, base), fill=self.ink((0.25, 0.19, 0.14), 0.2)
+                )
             green = (rng.uniform(0.14, 0.34), rng.uniform(0.32, 0.5), rng.uniform(0.10, 0.24))
             for _ in range(50):
-                cx, cy = x + rng.normal(0, wide / 2) * self.unit, base - (high + rng.normal(0, 0.1 if tree else 0.03)) * self.unit
+                cx, cy = (
+                    x + rng.normal(0, wide / 2) * self.unit,
+                    base - (high + rng.normal(0, 0.1 if tree else 0.03)) * self.unit,
+                )
                 r = rng.uniform(0.02, 0.06) * self.unit
                 self.pen.ellipse((cx - r, cy - r, cx + r, cy + r), fill=self.ink(green, 0.25))
 
@@ -138,7 +145,9 @@ class _Painter:
     def ground(self) -> None:
         scene, rng, depth = self.scene, self.rng, self.height - self.horizon
         for y in range(self.horizon, self.height):
-            self.pen.line((0, y, self.width, y), fill=self.ink(scene.ground, 0.01, 0.82 + 0.25 * (y - self.horizon) / depth))
+            self.pen.line(
+                (0, y, self.width, y), fill=self.ink(scene.ground, 0.01, 0.82 + 0.25 * (y - self.horizon) / depth)
+            )
         joint = self.ink(scene.ground, 0.0, 1 - 0.6 * scene.tiles)
         slant = rng.uniform(-1.5, 1.5)
         if scene.tiles > 0.05:
@@ -151,7 +160,9 @@ class _Painter:
             x, y = rng.uniform(0, self.width), self.horizon + depth * rng.uniform(0.05, 0.9)
             wide, thick = rng.uniform(0.4, 2) * self.unit, rng.uniform(0.015, 0.05) * self.unit
             paint = self.ink((0.9, 0.88, 0.82) if rng.random() < 0.7 else (0.9, 0.75, 0.15), 0.05)
-            self.pen.polygon((x, y, x + wide, y, x + wide + slant * thick, y + thick, x + slant * thick, y + thick), fill=paint)
+            self.pen.polygon(
+                (x, y, x + wide, y, x + wide + slant * thick, y + thick, x + slant * thick, y + thick), fill=paint
+            )
 
     def clutter(self) -> None:
         rng, unit = self.rng, self.unit
@@ -164,11 +175,15 @@ class _Painter:
                 self.pen.rectangle((x - 0.07 * h, base - 0.5 * h, x - 0.01 * h, base), fill=legs)
                 self.pen.rectangle((x + 0.02 * h, base - 0.5 * h, x + 0.08 * h, base), fill=legs)
                 self.pen.ellipse((x - 0.13 * h, base - 0.87 * h, x + 0.13 * h, base - 0.42 * h), fill=dark)
-                self.pen.ellipse((x - 0.06 * h, base - h, x + 0.06 * h, base - 0.85 * h), fill=self.ink((0.5, 0.36, 0.28), 0.3))
+                self.pen.ellipse(
+                    (x - 0.06 * h, base - h, x + 0.06 * h, base - 0.85 * h), fill=self.ink((0.5, 0.36, 0.28), 0.3)
+                )
             else:  # something parked: a car, a bench, a bin
                 w, h = rng.uniform(0.15, 0.9) * unit, rng.uniform(0.10, 0.22) * unit
                 self.pen.rounded_rectangle((x, base - h, x + w, base), radius=h / 3, fill=dark)
-                self.pen.rectangle((x + w * 0.2, base - h * 0.85, x + w * 0.8, base - h * 0.5), fill=self.ink((0.2, 0.22, 0.25), 0.2))
+                self.pen.rectangle(
+                    (x + w * 0.2, base - h * 0.85, x + w * 0.8, base - h * 0.5), fill=self.ink((0.2, 0.22, 0.25), 0.2)
+                )
                 self.pen.rectangle((x, base - h * 0.12, x + w, base), fill=self.ink((0.08, 0.08, 0.08)))
 
     def finish(self) -> Floats:
@@ -178,7 +193,8 @@ class _Painter:
         if scene.wet > 0:
             above = light[: self.horizon][::-1][: self.height - self.horizon]
             mirror = np.asarray(
-                Image.fromarray((above * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(self.unit / 25)), np.float32
+                Image.fromarray((above * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(self.unit / 25)),
+                np.float32,
             )
             light[self.horizon : self.horizon + len(mirror)] *= 1 - 0.5 * scene.wet
             light[self.horizon : self.horizon + len(mirror)] += 0.5 * scene.wet * mirror / 255

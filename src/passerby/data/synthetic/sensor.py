@@ -13,7 +13,7 @@ from PIL import Image
 from passerby.data.synthetic.camera import Cameras
 from passerby.data.synthetic.draws import Draws, Floats, Ints
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # luma of ITU-R BT.601
 
 
 def develop(light: Floats, cameras: Cameras, flicker: Floats) -> Floats:
@@ -31,12 +31,9 @@ def develop(light: Floats, cameras: Cameras, flicker: Floats) -> Floats:
     haze = cameras.haze[:, None, None, None]
     light *= 1 - haze
     light += haze * cameras.haze_colour[:, :, None, None]
-    # Gains and saturation are one 3 x 3 matrix.
-    grey = (1 - cameras.saturation)[:, None, None] * _LUMA[None, None, :]
-    colour = grey + cameras.saturation[:, None, None] * np.eye(3, dtype=np.float32)
-    gains = cameras.white * (cameras.gain * flicker)[:, None]
-    flat = (colour * gains[:, None, :]) @ light.reshape(len(light), 3, -1)
-    tone = flat.reshape(light.shape).clip(0, 1)
+    light *= (cameras.white * (cameras.gain * flicker)[:, None])[:, :, None, None]
+    grey = (_RED * light[:, 0] + _GREEN * light[:, 1] + _BLUE * light[:, 2])[:, None]
+    tone = (grey + cameras.saturation[:, None, None, None] * (light - grey)).clip(0, 1)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
     tone *= (1 - cameras.vignette[:, None, None] * (0.3 * x + 0.3 * y))[:, None]
@@ -44,15 +41,15 @@ def develop(light: Floats, cameras: Cameras, flicker: Floats) -> Floats:
 
 
 def shrink_matrices(size: int, small: Ints, blur: Floats) -> Floats:
-    """[N, max(small), size] each blurs a line of `size` pixels and samples it at `small[n]` pixels; rows beyond are 0.
+    """[N, size, size] each blurs a line of pixels and samples it at `small[n]` pixels; rows beyond them are 0.
 
     Args:
         size: pixels of the line.
-        small: [N] pixels after scaling (may be more than `size`).
+        small: [N] pixels after scaling, at most `size`.
         blur: [N] standard deviation of the lens blur, pixels of the line.
     """
     step = (size / small).astype(np.float32)[:, None, None]
-    at = np.arange(small.max(), dtype=np.float32)[None, :, None]
+    at = np.arange(size, dtype=np.float32)[None, :, None]
     centre = (at + 0.5) * step - 0.5
     sigma = np.sqrt((0.45 * step) ** 2 + blur[:, None, None] ** 2)
     distance = (np.arange(size, dtype=np.float32) - centre) / sigma
@@ -62,13 +59,36 @@ def shrink_matrices(size: int, small: Ints, blur: Floats) -> Floats:
     return weight * (at < small[:, None, None])
 
 
-def enlarge_matrices(small: Ints, size: int) -> Floats:
-    """[N, size, max(small)] each interpolates (linearly) a line of `small[n]` pixels at `size` pixels."""
+def enlarge_matrices(size: int, small: Ints) -> Floats:
+    """[N, size, size] each interpolates (linearly) the first `small[n]` pixels of a line at `size` pixels."""
     step = (small / size).astype(np.float32)[:, None, None]
     last = (small - 1).astype(np.float32)[:, None, None]
     centre = ((np.arange(size, dtype=np.float32)[None, :, None] + 0.5) * step - 0.5).clip(0, last)
-    weight = (1 - np.abs(np.arange(small.max(), dtype=np.float32) - centre)).clip(0, 1)
-    return weight
+    return (1 - np.abs(np.arange(size, dtype=np.float32) - centre)).clip(0, 1)
+
+
+def transform(rows: Floats, images: Floats, columns: Floats) -> Floats:
+    """[N, 3, H, W] the product `rows[n] @ images[n, c] @ columns[n].T` of each picture and channel.
+
+    Args:
+        rows: [N, H, H].
+        images: [N, 3, H, W].
+        columns: [N, W, W].
+    """
+    across = _multiply(images, columns.swapaxes(1, 2)[:, None])
+    return _multiply(rows[:, None], across)
+
+
+def _multiply(left: Floats, right: Floats) -> Floats:
+    """`left @ right` ([..., p, q] by [..., q, r]) in strips of rows.
+
+    OpenBLAS shares a product of more than 2^18 multiplications between threads of its own. They spin while they wait, and
+    on busy cores or beside our own threads that is ten times slower than not sharing.
+    """
+    p, q, r = *left.shape[-2:], right.shape[-1]
+    strip = max((d for d in range(1, p + 1) if p % d == 0 and d * q * r <= 2**18), default=1)
+    product = left.reshape(*left.shape[:-2], p // strip, strip, q) @ right[..., None, :, :]
+    return product.reshape(*product.shape[:-3], p, r)
 
 
 def capture(shown: Floats, cameras: Cameras, noise: Floats, draws: Draws) -> NDArray[np.uint8]:
@@ -85,11 +105,11 @@ def capture(shown: Floats, cameras: Cameras, noise: Floats, draws: Draws) -> NDA
     """
     count, _, height, width = shown.shape
     unit = height / 128
-    rows = np.round(draws.uniform(cameras.native[:, 0], cameras.native[:, 1]) * unit).astype(np.int64).clip(8, 2 * height)
+    rows = np.round(draws.uniform(cameras.native[:, 0], cameras.native[:, 1]) * unit).astype(np.int64).clip(8, height)
     columns = np.maximum(4, rows * width // height)
     defocus = cameras.defocus * draws.uniform(0.7, 1.3) * np.float32(unit)
     smear = np.hypot(defocus, cameras.motion * draws.uniform(0.0, 2.0) * np.float32(unit))
-    small = shrink_matrices(height, rows, defocus)[:, None] @ shown @ shrink_matrices(width, columns, smear)[:, None].swapaxes(2, 3)
+    small = transform(shrink_matrices(height, rows, defocus), shown, shrink_matrices(width, columns, smear))
     grain = sliding_window_view(noise, small[0].size)[draws.integers(len(noise) - small[0].size)].reshape(small.shape)
     small += grain * (small + 0.5) * cameras.noise[:, None, None, None]
     pixels = (small.transpose(0, 2, 3, 1) * 255 + 0.5).clip(0, 255).astype(np.uint8)
@@ -99,5 +119,5 @@ def capture(shown: Floats, cameras: Cameras, noise: Floats, draws: Draws) -> NDA
         Image.fromarray(pixels[n, : rows[n], : columns[n]]).save(buffer, "JPEG", quality=int(quality[n]))
         pixels[n, : rows[n], : columns[n]] = np.asarray(Image.open(buffer))
     planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
-    final = enlarge_matrices(rows, height)[:, None] @ planes @ enlarge_matrices(columns, width)[:, None].swapaxes(2, 3)
+    final = transform(enlarge_matrices(height, rows), planes, enlarge_matrices(width, columns))
     return np.ascontiguousarray((final + 0.5).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1))

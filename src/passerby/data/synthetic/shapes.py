@@ -45,7 +45,9 @@ class Canvas:
         self.rows = np.arange(size[0], dtype=np.float32) + 0.5
         self.columns = np.arange(size[1], dtype=np.float32) + 0.5
 
-    def window(self, left: Floats, right: Floats, top: Floats, bottom: Floats, shown: NDArray[np.bool_]) -> tuple[slice, slice]:
+    def window(
+        self, left: Floats, right: Floats, top: Floats, bottom: Floats, shown: NDArray[np.bool_]
+    ) -> tuple[slice, slice]:
         """The rows and columns that hold a box of every picture in which it is `shown`."""
         if not shown.any():
             return slice(0, 0), slice(0, 0)
@@ -82,7 +84,11 @@ def limb(canvas: Canvas, start: Point, end: Point, r0: Floats, r1: Floats, shown
     """A tapered rod with round ends, of radius `r0` [N] at `start` and `r1` [N] at `end`, in pixels."""
     (x0, y0), (x1, y1) = start, end
     rows, columns = canvas.window(
-        np.minimum(x0 - r0, x1 - r1), np.maximum(x0 + r0, x1 + r1), np.minimum(y0 - r0, y1 - r1), np.maximum(y0 + r0, y1 + r1), shown
+        np.minimum(x0 - r0, x1 - r1),
+        np.maximum(x0 + r0, x1 + r1),
+        np.minimum(y0 - r0, y1 - r1),
+        np.maximum(y0 + r0, y1 + r1),
+        shown,
     )
     dx, dy = x1 - x0, y1 - y0
     length = np.maximum(dx * dx + dy * dy, 1e-6)
@@ -123,7 +129,9 @@ def box(canvas: Canvas, centre: Point, rx: Floats, ry: Floats, corner: Floats, s
     return Patch((rows, columns), cover, across, (py / ry[:, None, None] + 1) / 2)
 
 
-def tube(canvas: Canvas, axis: Floats, heights: Floats, widths: Floats, bulge: Floats, shown: NDArray[np.bool_]) -> Patch:
+def tube(
+    canvas: Canvas, axis: Floats, heights: Floats, widths: Floats, bulge: Floats, shown: NDArray[np.bool_]
+) -> Patch:
     """An upright tube whose width changes from knot to knot (a torso, a skirt).
 
     Args:

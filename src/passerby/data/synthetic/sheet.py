@@ -13,7 +13,11 @@ _GAP = 4
 
 
 def contact_sheet(
-    domains: Sequence[Domain | str], people: int = 4, pictures: int = 4, seed: int = 0, size: tuple[int, int] = (128, 64)
+    domains: Sequence[Domain | str],
+    people: int = 4,
+    pictures: int = 4,
+    seed: int = 0,
+    size: tuple[int, int] = (128, 64),
 ) -> Image.Image:
     """One row a domain: some people, side by side, each in a few pictures of different cameras where there are any.
 
@@ -28,7 +32,9 @@ def contact_sheet(
         PasserbyError: when nothing is asked for, or a domain is unknown.
     """
     if not domains or people < 1 or pictures < 1:
-        raise PasserbyError(f"contact sheet of {len(domains)} domains, {people} people, {pictures} pictures: each must be at least 1")
+        raise PasserbyError(
+            f"contact sheet of {len(domains)} domains, {people} people, {pictures} pictures: each must be at least 1"
+        )
     height, width = size
     title = 14
     row_height = height + title + _GAP

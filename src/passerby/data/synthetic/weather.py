@@ -39,7 +39,9 @@ def draw_obstacle(canvas: Canvas, probability: float, draws: Draws) -> None:
     """
     height, width = np.float32(len(canvas.rows)), np.float32(len(canvas.columns))
     there, kind = draws.chance(probability), draws.choice([1.0, 1.0, 1.0])
-    colour = np.stack([draws.uniform(0.1, 0.7)] * 3, axis=1) * np.stack([draws.uniform(0.8, 1.1) for _ in range(3)], axis=1)
+    colour = np.stack([draws.uniform(0.1, 0.7)] * 3, axis=1) * np.stack(
+        [draws.uniform(0.8, 1.1) for _ in range(3)], axis=1
+    )
     x = draws.uniform(0.05, 0.95) * width
     low = draws.uniform(0.68, 0.88) * height
     thick = draws.uniform(0.02, 0.07) * width
@@ -48,7 +50,9 @@ def draw_obstacle(canvas: Canvas, probability: float, draws: Draws) -> None:
     zero = np.zeros_like(x)
     pole = limb(canvas, (x, zero - 9), (x, zero + height + 9), thick, thick, there & (kind == 0))
     canvas.paint(pole, colour, 1.1 - 0.5 * np.abs(pole.across))
-    rail = limb(canvas, (zero - 9, low), (zero + width + 9, low + 0.02 * height), thick * 0.6, thick * 0.6, there & (kind == 1))
+    rail = limb(
+        canvas, (zero - 9, low), (zero + width + 9, low + 0.02 * height), thick * 0.6, thick * 0.6, there & (kind == 1)
+    )
     canvas.paint(rail, colour)
     post = limb(canvas, (x, low), (x, zero + height + 9), thick * 0.7, thick * 0.7, there & (kind == 1))
     canvas.paint(post, colour * np.float32(0.8))

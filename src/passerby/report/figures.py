@@ -1,0 +1,175 @@
+"""Figures as SVG text: they go into a page as they are and take their colours from its style sheet."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from passerby.evaluation.ranking_pairs import PairHistogram
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which people with any colour vision tell apart.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+INK, GRID = "#24292f", "#d0d7de"
+MARKERS, DASHES = "osD^vP", ("-", "--", ":")
+WIDTH, HEIGHT = 5.6, 3.5
+"""Inches of 72 units; small, so that the text is still read on a phone."""
+
+BINS = 128
+RANKS = (1, 2, 5, 10, 20, 50)
+
+
+def cmc_figure(curves: Sequence[tuple[str, Tensor]]) -> str:
+    """CMC curves: a line a target, with a band of one standard deviation where there are several splits.
+
+    Args:
+        curves: name of a target, and the curves of its splits, [S, R] fractions.
+
+    Returns:
+        an <svg> element. Colours are CSS variables (`--series-1`, ..., `--ink`, `--grid`) with defaults for white paper.
+    """
+    figure, axes = _axes()
+    for number, (name, splits) in enumerate(curves):
+        mean, std = 100 * splits.mean(0), 100 * splits.std(0, correction=0)
+        ranks = range(1, len(mean) + 1)
+        colour, turn = SERIES[number % len(SERIES)], number // len(SERIES)
+        if len(splits) > 1:
+            axes.fill_between(
+                ranks, (mean - std).clamp(min=0), (mean + std).clamp(max=100), color=colour, alpha=0.18, linewidth=0
+            )
+        axes.plot(
+            ranks,
+            mean,
+            color=colour,
+            linestyle=DASHES[turn % len(DASHES)],
+            marker=MARKERS[number % len(MARKERS)],
+            markevery=[rank - 1 for rank in RANKS if rank <= len(mean)],
+            markersize=4.5,
+            linewidth=1.8,
+            label=name,
+        )
+    longest = max(splits.shape[1] for _, splits in curves)
+    axes.set_xscale("log")
+    axes.set_xlim(0.95, longest * 1.05)
+    axes.set_xticks([rank for rank in RANKS if rank <= longest], labels=[str(rank) for rank in RANKS if rank <= longest])
+    axes.minorticks_off()
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("rank (logarithmic)")
+    axes.set_ylabel("found by then, %")
+    axes.legend(loc="best", frameon=False, labelcolor=INK)
+    return _svg(figure, "cmc")
+
+
+def histogram_figure(splits: Sequence[PairHistogram], tpr: Mapping[float, float], name: str) -> str:
+    """Densities of the scores of same and of different people, all splits together, with the thresholds of TPR@FPR.
+
+    Args:
+        splits: pairs of each split of a target, over one range of scores.
+        tpr: share of same pairs accepted by false-positive rate, both fractions; each is marked at its threshold.
+        name: of the figure, unique within its page: the ids in it derive from it.
+
+    Returns:
+        an <svg> element, coloured as `cmc_figure` is.
+    """
+    pairs = _pooled(splits)
+    edges, *counts = pairs.coarse(BINS)
+    width = float(edges[1] - edges[0])
+    densities = [count.double() / int(count.sum()) / width for count in counts]
+    figure, axes = _axes()
+    for label, density, colour in zip(("same person", "different people"), densities, SERIES, strict=False):
+        axes.stairs(density, edges, fill=True, color=colour, alpha=0.3, linewidth=0, label=label)
+        axes.stairs(density, edges, color=colour, linewidth=1.5)
+    left, right = _visible(sum(densities), edges)
+    top = 1.5 * max(float(density.max()) for density in densities)
+    axes.set_xlim(left, right)
+    axes.set_ylim(0, top)
+    axes.set_yticks([])
+    axes.set_xlabel("score")
+    axes.set_ylabel("density")
+    _mark_rates(axes, [(threshold(pairs, fpr), fpr, share) for fpr, share in tpr.items()], top)
+    # Above the axes: what is inside is taken by the marks.
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, labelcolor=INK)
+    return _svg(figure, name)
+
+
+def threshold(pairs: PairHistogram, fpr: float) -> float:
+    """The lowest edge of a bin from which on at most the share `fpr` of the different pairs score."""
+    accepted = int((pairs.different.flip(0).cumsum(0) <= fpr * int(pairs.different.sum())).sum())
+    return pairs.high - accepted * (pairs.high - pairs.low) / len(pairs.different)
+
+
+def _pooled(splits: Sequence[PairHistogram]) -> PairHistogram:
+    same = torch.stack([pairs.same for pairs in splits]).sum(0)
+    different = torch.stack([pairs.different for pairs in splits]).sum(0)
+    return PairHistogram(same, different, splits[0].low, splits[0].high)
+
+
+def _visible(density: Tensor, edges: Tensor) -> tuple[float, float]:
+    """The range of scores that holds all but a thousandth of the mass at each end, and a bin more."""
+    share = density.cumsum(0) / density.sum()
+    first = int((share < 1e-3).sum())
+    last = int((share < 1 - 1e-3).sum()) + 1
+    return float(edges[max(first - 1, 0)]), float(edges[min(last + 1, len(edges) - 1)])
+
+
+def _mark_rates(axes: "Axes", marks: list[tuple[float, float, float]], top: float) -> None:
+    """A line at each (threshold, FPR, TPR), its label on the emptier side; the outermost line is the highest: labels stay apart."""
+    left, right = axes.get_xlim()
+    to_left = fmean(score for score, _, _ in marks) > (left + right) / 2
+    for place, (score, fpr, tpr) in enumerate(sorted(marks, reverse=to_left)):
+        height = top * (0.98 - 0.08 * place)
+        axes.vlines(score, 0, height, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))
+        axes.annotate(
+            f"FPR {100 * fpr:g} %: TPR {100 * tpr:.1f} %",
+            (score, height),
+            xytext=(-4 if to_left else 4, 0),
+            textcoords="offset points",
+            ha="right" if to_left else "left",
+            va="top",
+            color=INK,
+            fontsize=8.5,
+        )
+
+
+def _axes() -> tuple["Figure", "Axes"]:
+    # Not through pyplot, which keeps figures alive and picks a backend for the whole process.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.subplots()
+    axes.patch.set_visible(False)
+    axes.set_axisbelow(True)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.tick_params(colors=GRID, labelcolor=INK, length=3)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+    return figure, axes
+
+
+def _svg(figure: "Figure", name: str) -> str:
+    """The figure's <svg> element, its colours made variables and its ids unique to `name`."""
+    import matplotlib
+
+    stream = io.StringIO()
+    # Text stays text: it is small, can be searched, and takes the page's font. A name may hold a dollar sign.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = stream.getvalue()
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])
+    variables = {INK: "--ink", GRID: "--grid"} | {c: f"--series-{i}" for i, c in enumerate(SERIES, 1)}
+    return re.sub(
+        r"((?:fill|stroke): )(#[0-9a-f]{6})",
+        lambda found: f"{found[1]}var({variables[found[2]]}, {found[2]})" if found[2] in variables else found[0],
+        svg,
+    )

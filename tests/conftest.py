@@ -1,0 +1,53 @@
+"""What all tests share: few threads, a cache of their own, small people on disk, and the real data where it is at hand."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from passerby.data.sample import Sample
+
+Market = Callable[..., list[Sample]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _modest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Two threads, and a cache that no other program uses."""
+    torch.set_num_threads(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PASSERBY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Market:
+    """`market(...)` writes Market-style crops, every identity a colour and every image its own noise, and returns their samples."""
+
+    def write(name: str = "people", identities: int = 4, cameras: int = 2, shots: int = 2, size: tuple[int, int] = (40, 20)) -> list[Sample]:
+        folder = tmp_path / name
+        folder.mkdir(parents=True, exist_ok=True)
+        samples = []
+        for identity in range(1, identities + 1):
+            colour = np.random.default_rng(identity).integers(40, 215, 3)
+            for camera in range(1, cameras + 1):
+                for shot in range(shots):
+                    noise = np.random.default_rng([identity, camera, shot]).normal(0, 12, (*size, 3))
+                    path = folder / f"{identity:04d}_c{camera}s1_{shot:06d}_00.jpg"
+                    Image.fromarray((colour + noise).clip(0, 255).astype(np.uint8)).save(path, quality=95)
+                    samples.append(Sample(path, identity, camera, name))
+        return samples
+
+    return write
+
+
+@pytest.fixture
+def data_root() -> Path:
+    """The real data, or a skip."""
+    root = Path(os.environ.get("PASSERBY_DATA_ROOT", Path(__file__).parents[2] / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip(f"no real data under {root} (set PASSERBY_DATA_ROOT)")
+    return root

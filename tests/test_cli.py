@@ -1,0 +1,71 @@
+"""The command line: help that teaches, one line and exit code 2 for bad input."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from passerby.cli import app, main
+
+
+def passerby(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "passerby", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_verb() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    for verb in ("demo", "train", "evaluate", "bench", "embed", "datasets", "recipes"):
+        assert re.search(rf"\b{verb}\b", shown)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, passerby.cli; print([m for m in ('torch', 'lightning', 'timm', 'numpy', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_bad_input_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None:
+    done = passerby("train", "baseline-mobilnetv2", "--data-root", str(tmp_path), "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "passerby: recipe: no packaged recipe 'baseline-mobilnetv2'; did you mean 'baseline-mobilenetv2'? (or give a .yaml file)"
+    )
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["datasets", "check", "vipr", "--data-root", "."], "did you mean 'viper'?"),
+        (["datasets", "check", "viper", "--data-root", "nowhere"], "viper"),
+        (["recipes", "show", "baseline-mobilenetv2", "--set", "optimizer.lrr=1"], "did you mean 'lr'?"),
+        (["recipes", "show", "baseline-mobilenetv2", "--set", "optimizer.lr"], "--set"),
+        (["evaluate", "nowhere", "--data-root", ".", "--targets", "viper"], "nowhere"),
+        (["embed", "nowhere", "--images", "nowhere", "--out", "out.npz"], "no such folder"),
+    ],
+)
+def test_errors(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["passerby", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("passerby: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_recipes_list_and_show() -> None:
+    listed = CliRunner().invoke(app, ["recipes", "list"]).output
+    assert "baseline-mobilenetv2" in listed
+    shown = CliRunner().invoke(app, ["recipes", "show", "baseline-mobilenetv2", "--budget", "quick", "--set", "optimizer.lr=1e-2"]).output
+    assert "max_steps: 960" in shown
+    assert "lr: 0.01" in shown
+
+
+def test_datasets_list() -> None:
+    listed = CliRunner().invoke(app, ["datasets", "list"]).output
+    assert "market1501" in listed
+    assert "29,419" in listed
