@@ -1,5 +1,6 @@
 """Measuring: time as a ratio within one run, and peak memory above what was there before."""
 
+import ctypes
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ def ratio(work: Callable[[], object], bare: Callable[[], object], repeats: int) 
 def peak_gib(work: Callable[[], object]) -> float:
     """Peak resident memory of one call above what the process held before it, in GiB (Linux)."""
     torch.set_num_threads(THREADS)
+    ctypes.CDLL(None).malloc_trim(0)  # or memory that an earlier call left to reuse would hide the peak
     Path("/proc/self/clear_refs").write_text("5")
     before = _status_kib("VmRSS")
     work()

@@ -43,7 +43,7 @@ def measure(
     """Prints time ratio and peak for random and for clustered features."""
     query_ids, query_cameras = labels(queries, 0, identities, cameras, seed=1)
     gallery_ids, gallery_cameras = labels(images, distractors, identities, cameras, seed=2)
-    for kind, spread in (("random", float("inf")), ("clustered", 1.5)):
+    for kind, spread in (("random", float("inf")), ("clustered", 2.0)):
         query, gallery = features(query_ids, spread, seed=3), features(gallery_ids, spread, seed=4)
 
         def work() -> object:

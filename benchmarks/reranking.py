@@ -14,7 +14,7 @@ from passerby.evaluation.reranking import rerank
 if __name__ == "__main__":
     query_ids, _ = labels(3368, 0, 750, 6, seed=1)
     gallery_ids, _ = labels(15913, 2798, 750, 6, seed=2)
-    for kind, spread in (("random", float("inf")), ("clustered", 1.8)):
+    for kind, spread in (("random", float("inf")), ("clustered", 2.0)):
         query, gallery = features(query_ids, spread, seed=3), features(gallery_ids, spread, seed=4)
         everything = torch.cat([query, gallery])
         peak = peak_gib(lambda: rerank(query, gallery))  # noqa: B023

@@ -1,7 +1,7 @@
-"""How fast synthetic pedestrians are rendered: images a second at 128x64, degradations included, nothing written to disk.
+"""How fast synthetic pedestrians are rendered: images a second at 128x64, degradations included, nothing written.
 
-Beside it stands a yardstick timed in the same run (the same pictures through a JPEG encoder and decoder on one thread), so
-that runs on busy or different machines can be compared.
+Beside it stands a yardstick timed in the same run (the same pictures through a JPEG encoder and decoder on one
+thread), so that runs on busy or different machines can be compared.
 
     python benchmarks/synthetic.py [images]
 """

@@ -69,6 +69,7 @@ def test_a_folder_and_a_path_below_a_file_are_named(tmp_path: Path) -> None:
         SMALL.read(tmp_path / "a" / "b.jpg")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "gif", "tif", "webp", "ppm"])
 def test_a_file_cut_anywhere_is_an_error_of_one_line_or_an_image(tmp_path: Path, suffix: str) -> None:
     whole, cut = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"
@@ -86,6 +87,7 @@ def test_a_file_cut_anywhere_is_an_error_of_one_line_or_an_image(tmp_path: Path,
     assert failures > 30
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 2**16), value=st.integers(0, 255), suffix=st.sampled_from(["jpg", "png", "bmp", "gif", "tif"]))
 def test_a_damaged_byte_is_an_error_of_ours_or_an_image(tmp_path_factory: pytest.TempPathFactory, place: int, value: int, suffix: str) -> None:

@@ -56,7 +56,17 @@ class BenchCell:
         run = self.folder / "run"
         common = ["--data-root", str(data_root), "--device", device]
         if not (run / "model" / CARD).exists():
-            arguments = ["train", self.recipe, *common, "--out", str(run), "--budget", self.budget, "--seed", str(self.seed)]
+            arguments = [
+                "train",
+                self.recipe,
+                *common,
+                "--out",
+                str(run),
+                "--budget",
+                self.budget,
+                "--seed",
+                str(self.seed),
+            ]
             arguments += [part for override in self.overrides for part in ("--set", override)]
             arguments += ["--resume"] if (run / "run.json").exists() else []
             if error := self._call(arguments):
@@ -69,7 +79,9 @@ class BenchCell:
         with log.open("a", encoding="utf-8") as stream:
             stream.write(f"$ passerby {' '.join(arguments)}\n")
             stream.flush()
-            code = subprocess.call([sys.executable, "-m", "passerby", *arguments], stdout=stream, stderr=subprocess.STDOUT)
+            code = subprocess.call(
+                [sys.executable, "-m", "passerby", *arguments], stdout=stream, stderr=subprocess.STDOUT
+            )
         if code == 0:
             return None
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -109,7 +121,14 @@ def bench(
     console = Console()
     cells = list(_cells(recipes, out, tuple(overrides), protocol, tuple(targets), seeds, budget))
     failures: list[str] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, speed_estimate_period=1e9) as progress:
         open_cells = [cell for cell in cells if not cell.finished]
         if len(open_cells) < len(cells):
@@ -127,7 +146,9 @@ def bench(
         write_text(out / "table.md", table + "\n")
         print(table)
     if failures:
-        console.print(f"{len(failures)} of {len(cells)} cells failed; run the same command again to try them anew", style="red")
+        console.print(
+            f"{len(failures)} of {len(cells)} cells failed; run the same command again to try them anew", style="red"
+        )
     return len(failures)
 
 
@@ -137,7 +158,13 @@ def read_records(out: Path) -> list[Record]:
 
 
 def _cells(
-    recipes: Sequence[str], out: Path, overrides: tuple[str, ...], protocol: str, targets: tuple[str, ...], seeds: int, budget: Budget
+    recipes: Sequence[str],
+    out: Path,
+    overrides: tuple[str, ...],
+    protocol: str,
+    targets: tuple[str, ...],
+    seeds: int,
+    budget: Budget,
 ) -> Iterator[BenchCell]:
     if not recipes:
         raise PasserbyError("--recipes: empty; name at least one recipe")

@@ -26,5 +26,7 @@ def embed(model: Path, images: Path, out: Path, flip: bool, device: str) -> None
         raise PasserbyError(f"--images {images}: no images in it")
     embeddings = load(model, torch_device(device)).embed(paths, flip=flip, progress=True)
     with atomic_file(out) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, paths=np.array([p.relative_to(images).as_posix() for p in paths]), embeddings=embeddings.numpy())
+        np.savez(
+            stream, paths=np.array([p.relative_to(images).as_posix() for p in paths]), embeddings=embeddings.numpy()
+        )
     print(f"{len(paths)} images, {embeddings.shape[1]} dimensions: {out}")

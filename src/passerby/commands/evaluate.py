@@ -39,6 +39,7 @@ def evaluate(
     json_file: Path | None = None,
     records_folder: Path | None = None,
     report_file: Path | None = None,
+    introduction: str = "",
 ) -> list[Record]:
     """Measures a model on targets, prints the table, and writes what is asked for.
 
@@ -52,6 +53,7 @@ def evaluate(
         flip: average the embeddings of an image and its mirror image.
         device: `auto`, `cpu`, `gpu` or `mps`.
         json_file, records_folder, report_file: where metrics, records and the HTML report go.
+        introduction: a paragraph for the head of the report.
 
     Returns:
         one record a target.
@@ -85,7 +87,9 @@ def evaluate(
     if report_file is not None:
         from passerby.report.html import write_report
 
-        write_report(report_file, f"{model.name} on {', '.join(t.name for t in opened)}", records, measurements)
+        write_report(
+            report_file, f"{model.name} on {', '.join(t.name for t in opened)}", records, measurements, introduction
+        )
         console.print(f"report: {report_file}")
     return records
 
@@ -101,7 +105,9 @@ def _check_unseen(card: ModelCard, data_root: Path, targets: list[Target]) -> No
         check_disjoint(sources, target.samples)
 
 
-def _record(model: Path, card: ModelCard | None, measurement: Measurement, protocol: str, flip: bool, seconds: float) -> Record:
+def _record(
+    model: Path, card: ModelCard | None, measurement: Measurement, protocol: str, flip: bool, seconds: float
+) -> Record:
     target = measurement.target
     trained = card and Trained(
         recipe=card.recipe_name,

@@ -48,7 +48,9 @@ class TrainingData(L.LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """The loader of this rank."""
         assert self.trainer is not None
-        return BatchLoader(self.training_set, BatchStream(self.sampler, self.trainer.global_rank, self.trainer.world_size))
+        return BatchLoader(
+            self.training_set, BatchStream(self.sampler, self.trainer.global_rank, self.trainer.world_size)
+        )
 
 
 def fit(
@@ -81,7 +83,11 @@ def fit(
         method.model.backbone.compile()
     callbacks: list[L.Callback] = [
         ModelCheckpoint(
-            out / "checkpoints", save_last=True, save_top_k=0, every_n_train_steps=settings.checkpoint_every, save_on_exception=False
+            out / "checkpoints",
+            save_last=True,
+            save_top_k=0,
+            every_n_train_steps=settings.checkpoint_every,
+            save_on_exception=False,
         )
     ]
     timer = Timer()
@@ -106,5 +112,9 @@ def fit(
     )
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     on_gpu = trainer.strategy.root_device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    peak = (
+        torch.cuda.max_memory_allocated() / 2**20
+        if on_gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    )
     return Cost(timer.time_elapsed("train"), peak)

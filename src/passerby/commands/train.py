@@ -117,7 +117,9 @@ def _checkpoint(out: Path, run: str, resume: bool) -> Path | None:
 
 def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, init_from: Path | None) -> Model:
     settings = recipe.model
-    architecture = Architecture(backbone=settings.backbone, last_stride_1=settings.last_stride_1, stages=settings.stages)
+    architecture = Architecture(
+        backbone=settings.backbone, last_stride_1=settings.last_stride_1, stages=settings.stages
+    )
     model = Model(architecture, preprocessing)
     if init_from is not None:
         load_strictly(model, load_model(init_from)[0].state_dict(), init_from)

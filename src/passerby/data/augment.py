@@ -55,7 +55,10 @@ def augment(images: Tensor, augmentation: Augmentation, preprocessing: Preproces
         chosen = _draw(generator, images) < augmentation.grey
         pixels = torch.where(chosen, _luma(pixels), pixels)
     inputs = preprocessing.normalise(pixels)
-    return erase(inputs, augmentation.erase, generator) if augmentation.erase > 0 else inputs
+    if augmentation.erase > 0:
+        inputs = erase(inputs, augmentation.erase, generator)
+    # Turning hues, swapping channels and erasing lose the memory format that the network is faster with.
+    return inputs.contiguous(memory_format=torch.channels_last)
 
 
 def flip_and_crop(images: Tensor, flip: float, pad: int, generator: torch.Generator) -> Tensor:

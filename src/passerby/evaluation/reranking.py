@@ -51,7 +51,7 @@ def rerank(query: Tensor, gallery: Tensor, k1: int = 20, k2: int = 6, lambda_val
     near = neighbours.cpu().int().numpy()
     encoding = _encode(features, farthest, _expanded_sets(near, k1))
     if k2 > 1:
-        encoding = _graph(near[:, :k2], 1 / k2) @ encoding
+        encoding = _graph(near[:, :k2], 1 / min(k2, len(near))) @ encoding
     for start, jaccard in _jaccard_distances(encoding, len(query)):
         scores[start : start + len(jaccard)].sub_(jaccard.to(scores.device), alpha=1 - lambda_value)
     return scores

@@ -134,8 +134,8 @@ def left_out_target(name: str, samples: Sequence[Sample], seed: int) -> Target:
     query, gallery = leave_out(samples, seed)
     if not query:
         raise PasserbyError(
-            f"{name}: no query has a match when it is left out; it takes people with two images by one camera and one by "
-            "another (or two images, where cameras are not known), so take another source"
+            f"{name}: no query has a match when it is left out; it takes people with two images by one camera and one "
+            "by another (or two images, where cameras are not known), so take another source"
         )
     content = "\n".join(
         f"{kind}\t{s.domain}\t{s.identity}\t{s.camera}\t{s.image.name}"

@@ -121,8 +121,8 @@ def _visible(density: Tensor, edges: Tensor) -> tuple[float, float]:
 
 def _mark_rates(axes: "Axes", marks: list[tuple[float, float, float]], top: float) -> None:
     """A line at each (threshold, FPR, TPR), its label on the emptier side; the outermost line is the highest: labels stay apart."""
-    left, right = axes.get_xlim()
-    to_left = fmean(score for score, _, _ in marks) > (left + right) / 2
+    middle = float(sum(axes.get_xlim())) / 2
+    to_left = fmean(score for score, _, _ in marks) > middle
     for place, (score, fpr, tpr) in enumerate(sorted(marks, reverse=to_left)):
         height = top * (0.98 - 0.08 * place)
         axes.vlines(score, 0, height, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))

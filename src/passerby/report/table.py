@@ -59,7 +59,11 @@ def markdown_table(records: Sequence[Record]) -> str:
 
 def row_key(record: Record) -> tuple[str, ...]:
     """What makes a row of a table: recipe, budget, overrides, and how the model was used at test time."""
-    used = ("+ " + record.adapted if record.adapted else "", "+ re-ranking" if record.reranked else "", "+ flip" if record.flip_averaged else "")
+    used = (
+        "+ " + record.adapted if record.adapted else "",
+        "+ re-ranking" if record.reranked else "",
+        "+ flip" if record.flip_averaged else "",
+    )
     if record.training is None:
         return (record.model, "", *used)
     overrides = tuple(o for o in record.training.overrides if not o.startswith("data.sources="))

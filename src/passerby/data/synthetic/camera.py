@@ -51,7 +51,9 @@ def draw_cameras(domain: Domain, seed: int) -> Cameras:
     draws = Draws(seed, f"camera/{domain.name}", np.arange(count))
 
     def around(value: float, deviation: float) -> Floats:
-        return value * np.exp(draws.normal(deviation * spread).clip(-2 * deviation * spread, 2 * deviation * spread))
+        most = 2 * deviation * spread
+        varied: Floats = value * np.exp(draws.normal(deviation * spread).clip(-most, most))
+        return varied
 
     warm = np.exp(draws.normal(0.06 * spread))
     white = np.array(domain.white, np.float32) * np.stack([warm, np.exp(draws.normal(0.02 * spread)), 1 / warm], axis=1)

@@ -129,7 +129,7 @@ class SyntheticDomain:
     def _render_block(self, index: Ints) -> NDArray[np.uint8]:
         """[n, H, W, 3] pictures of a few indices."""
         person, camera = self.identity[index], self.camera[index]
-        # What a person does before a camera is the same for all shots of that visit; the index of its first shot names it.
+        # What a person does before a camera is the same for all shots of a visit; the index of its first shot names it.
         visit = Draws(self.seed, f"visit/{self.domain.name}", index - self._shot[index])
         draws = Draws(self.seed, f"picture/{self.domain.name}", index)
         cameras = self._cameras.take(camera)
@@ -182,12 +182,13 @@ class SyntheticDomain:
         rows = horizon + shift[:, None] + (np.arange(height) - self.domain.scene.horizon * height) * zoom[:, None]
         columns = x[:, None] + np.arange(width) * zoom[:, None]
         rows = rows.astype(np.int64).clip(0, self._views.shape[2] - 1)
-        return self._views[
+        piece: Floats = self._views[
             camera[:, None, None, None],
             np.arange(3)[None, :, None, None],
             rows[:, None, :, None],
             columns.astype(np.int64)[:, None, None, :],
         ]
+        return piece
 
 
 def _poses(domain: Domain, cameras: Cameras, visit: Draws, draws: Draws) -> Poses:
@@ -208,7 +209,7 @@ def _poses(domain: Domain, cameras: Cameras, visit: Draws, draws: Draws) -> Pose
 
 
 def _visits(domain: Domain, identities: int, images_per_camera: int, seed: int) -> tuple[Ints, Ints, Ints]:
-    """Identity, camera and shot of every picture: two cameras see a person for sure, each further one two times in three."""
+    """Identity, camera and shot of every picture: two cameras or more see a person, each two times in three."""
     draws = Draws(seed, f"route/{domain.name}", np.arange(identities))
     luck = np.stack([draws.unit() for _ in range(domain.cameras)], axis=1)
     seen = (luck < 0.67) | (luck.argsort(axis=1).argsort(axis=1) < 2)

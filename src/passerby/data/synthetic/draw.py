@@ -130,7 +130,7 @@ class _Figure:
     def arm(self, side: Floats) -> None:
         """Upper arm, forearm and hand of one side."""
         people, joints, scale = self.people, self.limbs(side), self.body.scale
-        loose = np.where(people.sleeve > 0.9, 1.15, 1.0) * (0.4 + 0.6 * self.bulk)
+        loose = (0.4 + 0.6 * self.bulk) * np.where(people.sleeve > 0.9, 1.15, 1.0).astype(np.float32)
         dim = np.where(side == self.body.nearer, 1.0, 0.85)[:, None, None].astype(np.float32)
         self.rod(joints.wrist, joints.hand, 0.017 * people.girth, np.full_like(scale, 0.013), people.skin * dim[:, 0])
         for start, end, r0, r1, begin, height in (
@@ -211,8 +211,9 @@ class _Figure:
         hip = self.body.place(people.side * (self.hip + 0.075), 0.49, -0.01)
         x = np.where(held, hand[0], hip[0])
         y = np.where(held, hand[1] + 0.075 * scale, hip[1])
-        half_width = self.body.width(np.where(held, 0.022, 0.032), np.where(held, 0.075, 0.062))
-        self._leather((x, y), half_width, np.where(held, 0.065, 0.052) * scale, 0.014 * scale, (shoulder | held) & here)
+        half_width = np.where(held, self.body.width(0.022, 0.075), self.body.width(0.032, 0.062))
+        half_height = np.where(held, 0.065 * scale, 0.052 * scale)
+        self._leather((x, y), half_width, half_height, 0.014 * scale, (shoulder | held) & here)
 
     def backpack(self, here: NDArray[np.bool_]) -> None:
         """A backpack between shoulders and waist."""

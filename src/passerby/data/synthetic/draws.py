@@ -51,11 +51,13 @@ class Draws:
     def uniform(self, low: ArrayLike, high: ArrayLike) -> Floats:
         """[N] between `low` and `high` (scalars or [N])."""
         low = np.asarray(low, np.float32)
-        return low + (np.asarray(high, np.float32) - low) * self.unit()
+        drawn: Floats = low + (np.asarray(high, np.float32) - low) * self.unit()
+        return drawn
 
     def normal(self, spread: ArrayLike = 1.0) -> Floats:
         """[N] normal with mean 0 and standard deviation `spread`."""
-        return ndtri(self.unit()).astype(np.float32) * np.asarray(spread, np.float32)
+        drawn: Floats = ndtri(self.unit()).astype(np.float32) * np.asarray(spread, np.float32)
+        return drawn
 
     def chance(self, probability: ArrayLike) -> NDArray[np.bool_]:
         """[N] true with `probability`."""
@@ -65,7 +67,8 @@ class Draws:
         """[N] numbers below K, drawn by `weights` [K] or [N, K] (at least 0; need not sum to 1)."""
         edges = np.cumsum(np.asarray(weights, np.float64), axis=-1)
         at = self.unit()[:, None].astype(np.float64) * edges[..., -1:]
-        return np.minimum((at >= edges).sum(axis=-1), edges.shape[-1] - 1)
+        drawn: Ints = np.minimum((at >= edges).sum(axis=-1), edges.shape[-1] - 1)
+        return drawn
 
     def integers(self, count: int) -> Ints:
         """[N] uniform numbers below `count`."""

@@ -1,6 +1,9 @@
 """Cloth: what colour each point of a torso or a sleeve has, and how light falls on it."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from passerby.data.synthetic.draws import Floats
 from passerby.data.synthetic.person import Bag, People, Texture, Top
@@ -14,7 +17,7 @@ def surface_angle(across: Floats, yaw: Floats) -> Floats:
         across: [N, h, w] from -1 to 1 between the outlines.
         yaw: [N] viewpoint.
     """
-    angle = np.arcsin(across.clip(-1, 1)) - yaw[:, None, None]
+    angle: Floats = np.arcsin(across.clip(-1, 1)) - yaw[:, None, None]
     angle -= np.float32(2 * np.pi) * np.round(angle * np.float32(0.5 / np.pi))
     return angle
 
@@ -38,7 +41,7 @@ def _edge(value: Floats, sharpness: float = 12.0) -> Floats:
     return (value * sharpness + 0.5).clip(0, 1)
 
 
-def _per_picture(column: Floats) -> Floats:
+def _per_picture(column: NDArray[Any]) -> NDArray[Any]:
     return column[:, None, None]
 
 

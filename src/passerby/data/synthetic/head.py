@@ -79,7 +79,8 @@ def _eyes(angle: Floats, down: Floats) -> Floats:
     """[N, h, w] darkness of the eyes and, fainter, the mouth."""
     eyes = (1 - np.abs(np.abs(angle) - 0.42) * 5).clip(0, 1) * (1 - np.abs(down - 0.02) * 6).clip(0, 1)
     mouth = (1 - np.abs(angle) * 2.2).clip(0, 1) * (1 - np.abs(down - 0.58) * 8).clip(0, 1)
-    return eyes + 0.5 * mouth
+    darkness: Floats = eyes + 0.5 * mouth
+    return darkness
 
 
 def draw_tail(canvas: Canvas, people: People, body: Body, ambient: Floats, shown: NDArray[np.bool_]) -> None:

@@ -34,8 +34,8 @@ def write_market(
     """Writes one folder a domain: `OUT/<domain>/bounding_box_train`, `query` and `bounding_box_test`.
 
     The first half of the identities (the smaller one when odd) trains, the rest tests. One random picture of each test
-    identity and camera is a query, the others are the gallery. Names are those of Market-1501: `0002_c1s1_000451_00.jpg` is
-    identity 2, camera 1, sequence 1, frame 451, box 0.
+    identity and camera is a query, the others are the gallery. Names are those of Market-1501:
+    `0002_c1s1_000451_00.jpg` is identity 2, camera 1, sequence 1, frame 451, box 0.
 
     Args:
         out: folder to write to; made when it is not there.
@@ -56,7 +56,7 @@ def write_market(
         )
     if images_per_camera < 2:
         raise PasserbyError(
-            f"images_per_camera={images_per_camera} to write: must be at least 2, one for the query and one for the gallery"
+            f"images_per_camera={images_per_camera} to write: must be at least 2, for query and gallery"
         )
     chosen = [find_domain(d) if isinstance(d, str) else d for d in domains]
     names = [d.name for d in chosen]

@@ -152,16 +152,17 @@ class _Painter:
         slant = rng.uniform(-1.5, 1.5)
         if scene.tiles > 0.05:
             for k in range(1, 14):
-                y = self.horizon + depth * (k / 14) ** 1.8
-                self.pen.line((0, y, self.width, y), fill=joint)
+                row = self.horizon + depth * (k / 14) ** 1.8
+                self.pen.line((0, row, self.width, row), fill=joint)
             for x in np.arange(-self.width, 2 * self.width, rng.uniform(0.12, 0.3) * self.unit):
                 self.pen.line((x, self.horizon, x + slant * depth, self.height), fill=joint)
         for _ in range(self.count(scene.stripes, 14)):
-            x, y = rng.uniform(0, self.width), self.horizon + depth * rng.uniform(0.05, 0.9)
+            x, top = rng.uniform(0, self.width), self.horizon + depth * rng.uniform(0.05, 0.9)
             wide, thick = rng.uniform(0.4, 2) * self.unit, rng.uniform(0.015, 0.05) * self.unit
             paint = self.ink((0.9, 0.88, 0.82) if rng.random() < 0.7 else (0.9, 0.75, 0.15), 0.05)
             self.pen.polygon(
-                (x, y, x + wide, y, x + wide + slant * thick, y + thick, x + slant * thick, y + thick), fill=paint
+                (x, top, x + wide, top, x + wide + slant * thick, top + thick, x + slant * thick, top + thick),
+                fill=paint,
             )
 
     def clutter(self) -> None:

@@ -37,7 +37,8 @@ def develop(light: Floats, cameras: Cameras, flicker: Floats) -> Floats:
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
     tone *= (1 - cameras.vignette[:, None, None] * (0.3 * x + 0.3 * y))[:, None]
-    return np.power(tone, cameras.gamma[:, None, None, None])
+    shown: Floats = np.power(tone, cameras.gamma[:, None, None, None])
+    return shown
 
 
 def shrink_matrices(size: int, small: Ints, blur: Floats) -> Floats:
@@ -64,7 +65,8 @@ def enlarge_matrices(size: int, small: Ints) -> Floats:
     step = (small / size).astype(np.float32)[:, None, None]
     last = (small - 1).astype(np.float32)[:, None, None]
     centre = ((np.arange(size, dtype=np.float32)[None, :, None] + 0.5) * step - 0.5).clip(0, last)
-    return (1 - np.abs(np.arange(size, dtype=np.float32) - centre)).clip(0, 1)
+    weight: Floats = (1 - np.abs(np.arange(size, dtype=np.float32) - centre)).clip(0, 1)
+    return weight
 
 
 def transform(rows: Floats, images: Floats, columns: Floats) -> Floats:
@@ -82,8 +84,8 @@ def transform(rows: Floats, images: Floats, columns: Floats) -> Floats:
 def _multiply(left: Floats, right: Floats) -> Floats:
     """`left @ right` ([..., p, q] by [..., q, r]) in strips of rows.
 
-    OpenBLAS shares a product of more than 2^18 multiplications between threads of its own. They spin while they wait, and
-    on busy cores or beside our own threads that is ten times slower than not sharing.
+    OpenBLAS shares a product of more than 2^18 multiplications between threads of its own. They spin while they wait,
+    and on busy cores or beside our own threads that is ten times slower than not sharing.
     """
     p, q, r = *left.shape[-2:], right.shape[-1]
     strip = max((d for d in range(1, p + 1) if p % d == 0 and d * q * r <= 2**18), default=1)

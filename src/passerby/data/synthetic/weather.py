@@ -26,7 +26,8 @@ def draw_weather(domain: Domain, size: tuple[int, int], seed: int) -> Floats:
 
     drops(round(60 * domain.rain), (6.0, 18.0), (0.05, 0.35))
     drops(round(70 * domain.snow), (0.0, 1.5), (0.2, 1.3))
-    return canvas.alpha * np.float32(0.35 * domain.rain + 0.9 * domain.snow).clip(0, 1)
+    opacity = min(1.0, 0.35 * domain.rain + 0.9 * domain.snow)
+    return canvas.alpha * opacity
 
 
 def draw_obstacle(canvas: Canvas, probability: float, draws: Draws) -> None:

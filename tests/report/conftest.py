@@ -1,0 +1,97 @@
+"""Targets of a few tiny pictures, measured with features made up for the test."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from passerby.data.sample import Sample
+from passerby.evaluation.measure import Measurement, measure
+from passerby.evaluation.records import Record, Trained
+from passerby.evaluation.targets import Split, Target
+
+Make = Callable[..., Measurement]
+
+
+class Lookup:
+    """An embedder that knows the feature of every file."""
+
+    def __init__(self, features: dict[Path, Tensor]) -> None:
+        self.features = features
+
+    def embed(self, images: list[Path], *, flip: bool = False, progress: bool = False) -> Tensor:
+        """[N, D] features of the files."""
+        return torch.stack([self.features[path] for path in images])
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Makes a measurement of people 1, 2, ... who were seen by camera 0 (queries) and by cameras 0 (junk) and 1 (gallery)."""
+
+    def build(
+        name: str = "plaza", people: int = 12, distractors: int = 3, splits: int = 2, reranked: bool = False, noise: float = 0.4
+    ) -> Measurement:
+        generator = torch.Generator().manual_seed(people)
+        centres = torch.randn(people + 1, 8, generator=generator)
+        features: dict[Path, Tensor] = {}
+
+        def sample(stem: str, identity: int, camera: int) -> Sample:
+            path = tmp_path / f"{stem}.png"
+            Image.new("RGB", (8, 16), (20 * identity % 256, 40, 90)).save(path)
+            noisy = centres[identity] + noise * torch.randn(8, generator=generator)
+            features[path] = noisy / noisy.norm()
+            return Sample(path, identity, camera, name)
+
+        persons = range(1, people + 1)
+        query = tuple(sample(f"{name}-q{p}", p, 0) for p in persons)
+        junk = tuple(sample(f"{name}-j{p}", p, 0) for p in persons)
+        right = tuple(sample(f"{name}-g{p}", p, 1) for p in persons)
+        nobody = tuple(sample(f"{name}-d{n}", -1, 1) for n in range(distractors))
+        cuts = [Split(query[n:], (*junk, *right, *nobody), ()) for n in range(splits)]
+        target = Target(name, tuple(cuts), f"{name}-{splits}-abc123", "cam_a -> cam_b")
+        return measure(Lookup(features), target, reranked=reranked)  # type: ignore[arg-type]
+
+    return build
+
+
+@pytest.fixture
+def record() -> Callable[..., Record]:
+    """Makes the record of a measurement; keywords change it."""
+
+    def build(measurement: Measurement, **changes: object) -> Record:
+        target = measurement.target
+        entry = Record(
+            protocol="free",
+            target=target.name,
+            split_id=target.split_id,
+            direction=target.direction,
+            splits=len(target.splits),
+            queries=sum(len(split.query) for split in target.splits),
+            gallery=sum(len(split.gallery) for split in target.splits),
+            target_listing_sha256="ab" * 32,
+            metrics=measurement.metrics(),
+            reranked=measurement.reranked,
+            model="small",
+            weights_sha256="0123456789abcdef" * 4,
+            training=Trained(
+                recipe="baseline-tiny",
+                overrides=("trainer.lr=0.1",),
+                budget="quick",
+                seed=3,
+                steps=960,
+                sources=("one", "two"),
+                source_listing_sha256=("aa", "bb"),
+                seconds=90,
+                peak_mib=1500,
+            ),
+            code_version="0.1.0",
+            machine="Linux x86_64",
+            seconds=1.5,
+            date="2026-01-02",
+        )
+        return entry.model_copy(update=changes)
+
+    return build
