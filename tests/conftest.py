@@ -25,9 +25,11 @@ def _modest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def market(tmp_path: Path) -> Market:
-    """`market(...)` writes Market-style crops, every identity a colour and every image its own noise, and returns their samples."""
+    """`market(...)` writes Market-style crops (an identity is a colour, an image its noise) and returns their samples."""
 
-    def write(name: str = "people", identities: int = 4, cameras: int = 2, shots: int = 2, size: tuple[int, int] = (40, 20)) -> list[Sample]:
+    def write(
+        name: str = "people", identities: int = 4, cameras: int = 2, shots: int = 2, size: tuple[int, int] = (40, 20)
+    ) -> list[Sample]:
         folder = tmp_path / name
         folder.mkdir(parents=True, exist_ok=True)
         samples = []

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ def umask() -> Iterator[None]:
 
 def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
+
+
+def fill(writer: AbstractContextManager[Path], error: BaseException) -> None:
+    """Writes half of what was meant, then fails."""
+    with writer as temporary:
+        (temporary / "half" if temporary.is_dir() else temporary).write_text("half")
+        raise error
 
 
 def test_file_replaces_the_old_one_and_makes_its_folder(tmp_path: Path) -> None:
@@ -44,9 +52,8 @@ def test_file_appears_only_at_the_end(tmp_path: Path) -> None:
 def test_an_exception_keeps_the_old_file(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(type(error)), atomic_file(target) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(type(error)):
+        fill(atomic_file(target), error)
     assert target.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -90,9 +97,8 @@ def test_an_exception_keeps_the_old_folder(tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
     (target / "old").touch()
-    with pytest.raises(RuntimeError), atomic_folder(target) as temporary:
-        (temporary / "half").touch()
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fill(atomic_folder(target), RuntimeError())
     assert names(target) == ["old"]
     assert names(tmp_path) == ["model"]
 

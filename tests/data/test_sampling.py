@@ -108,7 +108,9 @@ def test_domain_balanced_batches(sizes: list[int], share: int, q: int, epoch: in
     identities, domains = identities[shuffle], domains[shuffle]
     p = share * len(sizes)
     if min(sizes) < share:
-        with pytest.raises(PasserbyError, match=f"domain-balanced batch needs {share} of each|identities do not fill a batch of {p}"):
+        with pytest.raises(
+            PasserbyError, match=f"domain-balanced batch needs {share} of each|identities do not fill a batch of {p}"
+        ):
             DomainBalancedSampler(identities, domains, p, q, 0)
         return
     sampler = DomainBalancedSampler(identities, domains, p, q, 0)
@@ -149,7 +151,9 @@ def test_a_person_of_several_domains_is_balanced_in_each() -> None:
 
 def test_domain_balance_that_does_not_come_out_even_says_what_to_set() -> None:
     identities, domains = domains_of([9, 9, 9])
-    with pytest.raises(PasserbyError, match=r"16 identities a batch do not divide evenly over 3 domains; set data\.identities to 15"):
+    with pytest.raises(
+        PasserbyError, match=r"16 identities a batch do not divide evenly over 3 domains; set data\.identities to 15"
+    ):
         DomainBalancedSampler(identities, domains, 16, 4, 0)
     with pytest.raises(PasserbyError, match=r"set data\.identities to 3"):
         DomainBalancedSampler(identities, domains, 2, 4, 0)
@@ -179,7 +183,9 @@ def test_the_shares_of_all_ranks_make_the_whole_batch(kind: int, world: int) -> 
     sampler = samplers(1)[kind]
     streams = [BatchStream(sampler, rank, world) for rank in range(world)]
     for _ in range(2):
-        for batch, parts in zip(sampler.epoch(streams[0].step // len(streams[0])), zip(*streams, strict=True), strict=True):
+        for batch, parts in zip(
+            sampler.epoch(streams[0].step // len(streams[0])), zip(*streams, strict=True), strict=True
+        ):
             assert np.concatenate([indices for _, indices in parts]).tolist() == batch.tolist()
             assert {len(indices) for _, indices in parts} == {8 // world}
             assert len({step for step, _ in parts}) == 1

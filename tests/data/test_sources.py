@@ -56,7 +56,9 @@ def test_by_camera_makes_a_domain_of_every_camera(market: Market) -> None:
     assert [name for name, _ in parts] == ["people/c1", "people/c2", "people/c3"]
     for camera, (_, part) in enumerate(parts, start=1):
         assert {s.camera for s in part} == {camera}
-    assert sorted((s for _, part in parts for s in part), key=lambda s: s.image) == sorted(samples, key=lambda s: s.image)
+    assert sorted((s for _, part in parts for s in part), key=lambda s: s.image) == sorted(
+        samples, key=lambda s: s.image
+    )
 
 
 def test_by_camera_needs_cameras() -> None:

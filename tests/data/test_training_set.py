@@ -23,8 +23,14 @@ Market = Callable[..., list[Sample]]
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 3)), min_size=1, max_size=60), st.integers(1, 6), st.integers(0, 5))
-def test_chosen_images_are_at_most_k_and_spread_over_cameras(labels: list[tuple[int, int]], most: int, seed: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 3)), min_size=1, max_size=60),
+    st.integers(1, 6),
+    st.integers(0, 5),
+)
+def test_chosen_images_are_at_most_k_and_spread_over_cameras(
+    labels: list[tuple[int, int]], most: int, seed: int
+) -> None:
     identity, camera = np.array(labels).T
     kept = choose_images(identity, camera, most, np.random.default_rng(seed))
     assert kept.tolist() == sorted(set(kept.tolist()))
@@ -136,7 +142,8 @@ def test_an_empty_source_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batches", "kind"), [("plain", PlainSampler), ("identity", IdentityBalancedSampler), ("domain", DomainBalancedSampler)]
+    ("batches", "kind"),
+    [("plain", PlainSampler), ("identity", IdentityBalancedSampler), ("domain", DomainBalancedSampler)],
 )
 def test_the_recipe_says_which_sampler(market: Market, batches: str, kind: type) -> None:
     training_set = TrainingSet([("one", market("one")), ("two", market("two"))], SMALL, None, 0)

@@ -1,6 +1,7 @@
 """timm networks as extractors of maps."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -12,8 +13,28 @@ from passerby.errors import PasserbyError
 from passerby.models.backbone import Backbone, load_imagenet, remove_last_stride
 
 SIZE = (64, 32)
-NETWORKS = ["test_resnet", "test_byobnet", "test_efficientnet", "test_convnext", "test_mambaout", "test_vit", "mobilenetv2_050"]
+NETWORKS = [
+    "test_resnet",
+    "test_byobnet",
+    "test_efficientnet",
+    "test_convnext",
+    "test_mambaout",
+    "test_vit",
+    "mobilenetv2_050",
+]
 SWIN = "swin_tiny_patch4_window7_224"
+
+
+@pytest.fixture(autouse=True)
+def _small_swin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timm has no tiny Swin: its smallest is made smaller here."""
+    create = timm.create_model
+
+    def small(name: str, **options: Any) -> Any:
+        narrow = {"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)} if name == SWIN else {}
+        return create(name, **options, **narrow)
+
+    monkeypatch.setattr(timm, "create_model", small)
 
 
 def maps_of(name: str, size: tuple[int, int], last_stride_1: bool) -> tuple[Backbone, Tensor]:
@@ -25,8 +46,18 @@ def maps_of(name: str, size: tuple[int, int], last_stride_1: bool) -> tuple[Back
 
 @pytest.mark.parametrize(
     "name",
-    ["test_resnet", "resnet10t", "resnet26d", "mobilenetv2_050", "test_efficientnet", "test_byobnet", "test_convnext", "test_nfnet", "vgg11_bn"],
+    [
+        "test_resnet",
+        "resnet10t",
+        "resnet26d",
+        "mobilenetv2_050",
+        "test_efficientnet",
+        "test_byobnet",
+        "test_convnext",
+        "test_nfnet",
+    ],
 )
+@pytest.mark.filterwarnings("ignore:Using padding")
 def test_last_stride_1_doubles_the_last_map(name: str) -> None:
     before, small = maps_of(name, SIZE, False)
     after, large = maps_of(name, SIZE, True)
@@ -52,12 +83,10 @@ def test_taking_out_a_stride_computes_the_same_at_every_other_place() -> None:
     torch.manual_seed(0)
     dense, sparse = Backbone("resnet10t", SIZE, True).eval(), Backbone("resnet10t", SIZE, False).eval()
     sparse.load_state_dict(dense.state_dict())
-    images = torch.randn(1, 3, *SIZE)
     with torch.no_grad():
-        dense.network.layer4, sparse.network.layer4 = dense.network.layer4[:1], sparse.network.layer4[:1]
-        conv = (dense.network.layer4[0].conv1(torch.ones(1, 256, 4, 2)), sparse.network.layer4[0].conv1(torch.ones(1, 256, 4, 2)))
-    torch.testing.assert_close(conv[0][:, :, ::2, ::2], conv[1])
-    assert dense(images)[0].shape[2:] == (4, 2)
+        images = torch.randn(1, 256, 4, 2)
+        found = [backbone.network.layer4[0].conv1(images) for backbone in (dense, sparse)]
+    torch.testing.assert_close(found[0][:, :, ::2, ::2], found[1])
 
 
 @pytest.mark.parametrize("name", ["test_vit", SWIN])
@@ -66,7 +95,9 @@ def test_transformers_are_left_as_they_are(name: str) -> None:
     assert torch.equal(with_, without)
 
 
-@pytest.mark.parametrize(("name", "height", "width"), [("test_vit", 4, 2), (SWIN, 2, 1), ("test_resnet", 4, 2), ("test_mambaout", 4, 2)])
+@pytest.mark.parametrize(
+    ("name", "height", "width"), [("test_vit", 4, 2), (SWIN, 2, 1), ("test_resnet", 4, 2), ("test_mambaout", 4, 2)]
+)
 def test_the_last_map_is_forward_features_as_nchw(name: str, height: int, width: int) -> None:
     torch.manual_seed(0)
     backbone = Backbone(name, SIZE).eval()
@@ -89,12 +120,16 @@ def test_the_last_map_is_forward_features_as_nchw(name: str, height: int, width:
 def test_stages_by_name_equal_what_the_modules_put_out(name: str) -> None:
     torch.manual_seed(0)
     plain = Backbone(name, SIZE).eval()
-    stages = [info["module"] for info in plain.network.feature_info][::-1]  # asked for in another order than the network's
+    stages = [info["module"] for info in plain.network.feature_info][
+        ::-1
+    ]  # asked for in another order than the network's
     backbone = Backbone(name, SIZE, stages=tuple(stages)).eval()
     backbone.load_state_dict(plain.state_dict())
     hooked: dict[str, Tensor] = {}
     for stage in stages:
-        backbone.network.get_submodule(stage).register_forward_hook(lambda _, __, out, stage=stage: hooked.__setitem__(stage, out.clone()))
+        backbone.network.get_submodule(stage).register_forward_hook(
+            lambda _, __, out, stage=stage: hooked.__setitem__(stage, out.clone())
+        )
     images = torch.randn(2, 3, *SIZE)
     with torch.no_grad():
         last, maps = backbone(images)
@@ -103,7 +138,9 @@ def test_stages_by_name_equal_what_the_modules_put_out(name: str) -> None:
     for stage in stages:
         expected = hooked[stage]
         if expected.ndim == 3:
-            expected = expected[:, backbone.network.num_prefix_tokens :].transpose(1, 2).unflatten(2, maps[stage].shape[2:])
+            expected = (
+                expected[:, backbone.network.num_prefix_tokens :].transpose(1, 2).unflatten(2, maps[stage].shape[2:])
+            )
         elif expected.shape != maps[stage].shape:
             expected = expected.permute(0, 3, 1, 2)
         torch.testing.assert_close(maps[stage], expected)
@@ -120,15 +157,24 @@ def test_the_network_trains_after_it_is_built_and_its_statistics_are_untouched()
     [
         ("mobilenetv2_10", SIZE, (), r"timm knows no 'mobilenetv2_10'; did you mean 'mobilenetv2_1\d0'"),
         ("test_resnet", SIZE, ("layer5",), "has no stage 'layer5'; did you mean 'layer4'"),
-        ("test_vit", (100, 50), (), r"test_vit takes no 100 x 50 images"),
-        ("resnetblur18", SIZE, (), r"resnetblur18 does not run on 64 x 32 images with its last stride taken out; set model\.last_stride_1 to false"),
-        ("levit_128s", SIZE, (), "tokens without a grid"),
+        ("test_vit", (100, 50), (), r"test_vit does not run on 100 x 50 images.*divisible by patch size"),
+        (
+            "resnetblur18",
+            SIZE,
+            (),
+            r"resnetblur18 does not run on 64 x 32 images .*; set model\.last_stride_1 to false",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_named(name: str, size: tuple[int, int], stages: tuple[str, ...], message: str) -> None:
     with pytest.raises(PasserbyError, match=message) as error:
         Backbone(name, size, stages=stages)
     assert "\n" not in str(error.value)
+
+
+def test_tokens_without_a_grid_are_refused() -> None:
+    with pytest.raises(PasserbyError, match="levit_128s puts out tokens without a grid"):
+        Backbone("levit_128s", SIZE, last_stride_1=False)
 
 
 @pytest.fixture
@@ -149,11 +195,15 @@ def test_weights_of_a_file_are_loaded_less_the_classifier(weights: Path) -> None
     assert all(torch.equal(state[key], reference[key]) for key in state)
 
 
-@pytest.mark.parametrize("name", ["test_convnext", "test_vit", "mobilenetv2_050", SWIN])
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit", "test_efficientnet", SWIN])
 def test_every_family_takes_its_own_weights(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     reference = Backbone(name, SIZE)
-    with_classifier = {**reference.network.state_dict(), "head.fc.weight": torch.zeros(10, 4), "classifier.bias": torch.zeros(10)}
+    with_classifier = {
+        **reference.network.state_dict(),
+        "head.fc.weight": torch.zeros(10, 4),
+        "classifier.bias": torch.zeros(10),
+    }
     save_file({key: value.contiguous() for key, value in with_classifier.items()}, tmp_path / "w.safetensors")
     torch.manual_seed(2)
     backbone = Backbone(name, SIZE)
@@ -167,7 +217,10 @@ def test_every_key_that_does_not_fit_is_named(weights: Path, tmp_path: Path) -> 
     state["bn1.weight"] = torch.zeros(7)
     state["extra.weight"] = torch.zeros(1)
     save_file(state, tmp_path / "bad.safetensors")
-    with pytest.raises(PasserbyError, match=r"bad\.safetensors does not fit test_resnet.*: bn1\.weight, extra\.weight, layer1\.0\.conv1\.weight$"):
+    with pytest.raises(
+        PasserbyError,
+        match=r"bad\.safetensors does not fit test_resnet.*: bn1\.weight, extra\.weight, layer1\.0\.conv1\.weight$",
+    ):
         load_imagenet(Backbone("test_resnet", SIZE), tmp_path / "bad.safetensors")
     before = Backbone("test_byobnet", SIZE)
     kept = {key: value.clone() for key, value in before.state_dict().items()}
@@ -206,5 +259,8 @@ def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
 
     backbone = Backbone("test_resnet", SIZE)
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(PasserbyError, match=r"no ImageNet weights for test_resnet.*couldn't connect\); put test_resnet_imagenet\.safetensors"):
+    with pytest.raises(
+        PasserbyError,
+        match=r"no ImageNet weights for test_resnet.*couldn't connect\); put test_resnet_imagenet\.safetensors",
+    ):
         load_imagenet(backbone, None)

@@ -27,23 +27,30 @@ class Lookup:
         return torch.stack([self.features[path] for path in images])
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Makes a measurement of people 1, 2, ... who were seen by camera 0 (queries) and by cameras 0 (junk) and 1 (gallery)."""
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Makes a measurement: camera 0 saw people 1, 2, ... as queries and as junk, camera 1 as right gallery images."""
 
     def build(
-        name: str = "plaza", people: int = 12, distractors: int = 3, splits: int = 2, reranked: bool = False, noise: float = 0.4
+        name: str = "plaza",
+        people: int = 12,
+        distractors: int = 3,
+        splits: int = 2,
+        reranked: bool = False,
+        noise: float = 0.4,
+        cameras: bool = True,
     ) -> Measurement:
+        folder = tmp_path_factory.mktemp("images")
         generator = torch.Generator().manual_seed(people)
         centres = torch.randn(people + 1, 8, generator=generator)
         features: dict[Path, Tensor] = {}
 
         def sample(stem: str, identity: int, camera: int) -> Sample:
-            path = tmp_path / f"{stem}.png"
+            path = folder / f"{stem}.png"
             Image.new("RGB", (8, 16), (20 * identity % 256, 40, 90)).save(path)
             noisy = centres[identity] + noise * torch.randn(8, generator=generator)
             features[path] = noisy / noisy.norm()
-            return Sample(path, identity, camera, name)
+            return Sample(path, identity, camera if cameras else None, name)
 
         persons = range(1, people + 1)
         query = tuple(sample(f"{name}-q{p}", p, 0) for p in persons)
@@ -57,7 +64,7 @@ def make(tmp_path: Path) -> Make:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def record() -> Callable[..., Record]:
     """Makes the record of a measurement; keywords change it."""
 

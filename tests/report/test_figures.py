@@ -3,8 +3,6 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from passerby.evaluation.ranking_labels import Labels
 from passerby.evaluation.ranking_pairs import BINS, PairHistogram, pair_histogram
@@ -61,7 +59,7 @@ def test_more_targets_than_colours() -> None:
 
 @pytest.mark.parametrize("name", ["<b>&", "a $x$ b $", "#0072b2", "fill: #0072b2"])
 def test_names_are_escaped_and_are_no_mathematics(name: str) -> None:
-    assert name in texts(cmc_figure([(name, torch.ones(1, 5))])) or name.startswith("fill")
+    assert name in texts(cmc_figure([(name, torch.ones(1, 5))]))
 
 
 def test_histogram_marks_its_rates() -> None:
@@ -86,9 +84,9 @@ def test_the_same_figure_is_the_same_text() -> None:
     assert histogram_figure([pairs()], RATES, "a") == histogram_figure([pairs()], RATES, "a")
 
 
-@given(st.integers(0, 99), st.sampled_from([0.0, 1e-3, 0.05, 0.5, 1.0]))
-def test_threshold_is_the_lowest_edge_that_accepts_no_more(seed: int, fpr: float) -> None:
-    histogram = pairs(seed)
+@pytest.mark.parametrize("fpr", [0.0, 1e-3, 0.05, 0.5, 1.0])
+def test_threshold_is_the_lowest_edge_that_accepts_no_more(fpr: float) -> None:
+    histogram = pairs()
     cut = threshold(histogram, fpr)
     edges = torch.linspace(-1, 1, BINS + 1, dtype=torch.float64)[:-1]
     width = 2 / BINS

@@ -79,7 +79,9 @@ def test_best_and_worst_are_the_extremes_and_the_margin_decides_ties(make: Make)
     precision = outcome.ranking.average_precision
     margins = []
     for query, row in zip(outcome.split.query, scores(measurement), strict=True):
-        match = [s for g, s in zip(outcome.split.gallery, row, strict=True) if g.identity == query.identity and g.camera == 1]
+        match = [
+            s for g, s in zip(outcome.split.gallery, row, strict=True) if g.identity == query.identity and g.camera == 1
+        ]
         other = [s for g, s in zip(outcome.split.gallery, row, strict=True) if g.identity != query.identity]
         margins.append(float(max(match) - max(other)))
     order = sorted(range(len(margins)), key=lambda q: (-float(precision[q]), -margins[q]))

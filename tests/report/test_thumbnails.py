@@ -17,7 +17,8 @@ def decode(shown: Thumbnail) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [((64, 128), (64, 128)), ((128, 256), (64, 128)), ((20, 40), (20, 40)), ((200, 100), (64, 32))]
+    ("size", "expected"),
+    [((64, 128), (64, 128)), ((128, 256), (64, 128)), ((20, 40), (20, 40)), ((200, 100), (64, 32))],
 )
 def test_it_fits_and_keeps_proportions(tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
     Image.new("RGB", size).save(tmp_path / "a.png")

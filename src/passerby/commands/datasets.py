@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from passerby.data.datasets import DATASETS, check, get_dataset
+from passerby.data.synthetic import DOMAINS, write_market
+from passerby.errors import PasserbyError
 
 
 def list_datasets() -> None:
@@ -46,5 +48,8 @@ def prepare_dataset(name: str, data_root: Path) -> None:
 
 
 def synthesise(out: Path, domains: list[str], identities: int, seed: int) -> None:
-    """Draws synthetic domains, each in Market-1501's layout under OUT/<domain>."""
-    write_market(out, domains, identities, seed)
+    """Draws synthetic domains (all built-in ones when none is named), each in Market-1501's layout under OUT/<domain>."""
+    try:
+        write_market(out, domains or list(DOMAINS), identities, seed)
+    except OSError as error:
+        raise PasserbyError(f"--out {out}: cannot be written ({error.strerror}); free room there or choose another folder") from error

@@ -109,17 +109,6 @@ def _record(
     model: Path, card: ModelCard | None, measurement: Measurement, protocol: str, flip: bool, seconds: float
 ) -> Record:
     target = measurement.target
-    trained = card and Trained(
-        recipe=card.recipe_name,
-        overrides=card.overrides,
-        budget=card.budget,
-        seed=card.seed,
-        steps=card.steps,
-        sources=tuple(t.domain for t in card.trained_on),
-        source_listing_sha256=tuple(t.listing_sha256 for t in card.trained_on),
-        seconds=card.seconds,
-        peak_mib=card.peak_mib,
-    )
     return Record(
         protocol=protocol,
         target=target.name,
@@ -134,8 +123,22 @@ def _record(
         flip_averaged=flip,
         model=model.stem,
         weights_sha256=card.weights_sha256 if card else sha256(model),
-        training=trained,
+        training=None if card is None else _trained(card),
         code_version=current_versions()["passerby"],
         machine=f"{platform.system()} {platform.machine()}, torch {current_versions()['torch']}",
         seconds=seconds,
+    )
+
+
+def _trained(card: ModelCard) -> Trained:
+    return Trained(
+        recipe=card.recipe_name,
+        overrides=card.overrides,
+        budget=card.budget,
+        seed=card.seed,
+        steps=card.steps,
+        sources=tuple(t.domain for t in card.trained_on),
+        source_listing_sha256=tuple(t.listing_sha256 for t in card.trained_on),
+        seconds=card.seconds,
+        peak_mib=card.peak_mib,
     )

@@ -35,7 +35,9 @@ class Augmentation(BaseModel):
     """Probability of erasing a rectangle (2-40 % of the area, aspect ratio 0.3-3.3), filled with the mean colour."""
 
 
-def augment(images: Tensor, augmentation: Augmentation, preprocessing: Preprocessing, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor, augmentation: Augmentation, preprocessing: Preprocessing, generator: torch.Generator
+) -> Tensor:
     """Draws, for every image of a batch on its own, the augmentation, and normalises.
 
     Args:
@@ -151,7 +153,9 @@ def _rotate_hue(images: Tensor, shift: Tensor) -> Tensor:
     safe = torch.where(span == 0, torch.ones_like(span), span)
     red, green, blue = images.split(1, 1)
     hue = torch.where(
-        high == red, (green - blue) / safe, torch.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
+        high == red,
+        (green - blue) / safe,
+        torch.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     hue = (hue / 6 + shift) % 1.0
     # HSV to RGB without branches: channel n is v - s v max(0, min(k, 4 - k, 1)) with k = (n + 6 h) mod 6, n = 5, 3, 1.

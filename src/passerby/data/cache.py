@@ -38,7 +38,9 @@ class ImageCache:
     bad: dict[int, str]
 
 
-def open_cache(name: str, paths: Sequence[Path], preprocessing: Preprocessing, folder: Path | None = None) -> ImageCache:
+def open_cache(
+    name: str, paths: Sequence[Path], preprocessing: Preprocessing, folder: Path | None = None
+) -> ImageCache:
     """Opens the cache of `paths`, decoding them first where no cache of exactly these files exists.
 
     The cache is keyed by name, size and each file's path, length and modification time, so a changed file is decoded anew.
@@ -69,7 +71,9 @@ def open_cache(name: str, paths: Sequence[Path], preprocessing: Preprocessing, f
             ) from error
     bad = {int(row): reason for row, reason in json.loads(listing.read_text()).items()}
     if len(bad) == len(paths):
-        raise PasserbyError(f"{name}: none of its {len(paths)} images can be read; the first: {bad.get(0, 'no images')}")
+        raise PasserbyError(
+            f"{name}: none of its {len(paths)} images can be read; the first: {bad.get(0, 'no images')}"
+        )
     return ImageCache(np.memmap(data, np.uint8, "r", shape=shape), bad)
 
 

@@ -87,7 +87,9 @@ def open_image(path: Path) -> Image.Image:
     except FileNotFoundError as error:
         raise PasserbyError(f"{path}: no such image file") from error
     except Exception as error:  # Pillow's decoders raise errors of many types on damaged bytes
-        raise PasserbyError(f"{path}: cannot be read as an image ({_reason(path, error)}); remove or mend it") from error
+        raise PasserbyError(
+            f"{path}: cannot be read as an image ({_reason(path, error)}); remove or mend it"
+        ) from error
 
 
 def to_tensor(images: Pixels) -> Tensor:

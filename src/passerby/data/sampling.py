@@ -45,7 +45,9 @@ class PlainSampler(BatchSampler):
         """
         super().__init__(seed)
         if images < batch_size:
-            raise PasserbyError(f"data: {images} training images do not fill a batch of {batch_size}; lower the batch or add data")
+            raise PasserbyError(
+                f"data: {images} training images do not fill a batch of {batch_size}; lower the batch or add data"
+            )
         self.images, self.batch_size, self.batches = images, batch_size, images // batch_size
 
     def epoch(self, epoch: int) -> Indices:
@@ -76,7 +78,9 @@ class IdentityBalancedSampler(BatchSampler):
         self.starts = np.cumsum(self.counts) - self.counts
         self.batches = len(self.counts) // p
         if self.batches == 0:
-            raise PasserbyError(f"data: {len(self.counts)} identities do not fill a batch of {p}; lower data.identities or add data")
+            raise PasserbyError(
+                f"data: {len(self.counts)} identities do not fill a batch of {p}; lower data.identities or add data"
+            )
 
     def epoch(self, epoch: int) -> Indices:
         """P x Q by P x Q, the images of an identity beside each other."""

@@ -39,12 +39,16 @@ def open_sources(specs: Sequence[str], data_root: Path, images: Literal["all", "
         PasserbyError: when there are none, one stands twice, or one cannot be read.
     """
     if not specs:
-        raise PasserbyError("data.sources: empty; name the datasets to train on, as in --set data.sources=market1501,cuhk03")
+        raise PasserbyError(
+            "data.sources: empty; name the datasets to train on, as in --set data.sources=market1501,cuhk03"
+        )
     datasets = [get_dataset(spec) for spec in specs]
     domains = [dataset.domain for dataset in datasets]
     for dataset in datasets:
         if domains.count(dataset.domain) > 1:
-            raise PasserbyError(f"data.sources: the people of '{dataset.domain}' stand there twice; name each source once")
+            raise PasserbyError(
+                f"data.sources: the people of '{dataset.domain}' stand there twice; name each source once"
+            )
     return tuple(Source(d.name, source_samples(d, data_root, images), d) for d in datasets)
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from passerby.data.datasets import get_dataset, source_samples
 from passerby.data.datasets.base import Dataset, Listing
+from passerby.data.datasets.cuhk03 import release_file
 from passerby.data.datasets.source import labelled_samples
 from passerby.data.sample import DISTRACTOR, Sample
 from passerby.errors import PasserbyError
+from passerby.evaluation import cuhk03_classic
 from passerby.evaluation.grid_partitions import FILE, official_partitions
 from passerby.evaluation.left_out import leave_out, matched
 from passerby.evaluation.small_targets import DIRECTIONS, small_target_images
@@ -63,7 +65,7 @@ class Target:
 def open_target(spec: str, data_root: Path, held_out: bool = False, seed: int = 0) -> Target:
     """Opens a target by name, or as `name=path` for data of your own.
 
-    VIPeR, PRID, GRID and i-LIDS have ten splits. Other datasets have their official query and gallery. Where there are
+    VIPeR, PRID, GRID and i-LIDS have ten splits, `cuhk03-classic` (and `cuhk03-labeled-classic`) has twenty. Other datasets have their official query and gallery. Where there are
     none (CUHK01, data of your own without them), and for a source that is held out, the rule of `left_out_target`
     holds.
 
@@ -76,6 +78,8 @@ def open_target(spec: str, data_root: Path, held_out: bool = False, seed: int = 
     Raises:
         PasserbyError: for an unknown name, missing or incomplete data, or no query that has a match.
     """
+    if spec in cuhk03_classic.NAMES:
+        return _classic_cuhk03(spec, data_root)
     dataset = get_dataset(spec)
     if held_out:
         return left_out_target(dataset.name, source_samples(dataset, data_root, "all"), seed)
@@ -153,6 +157,7 @@ def _checked(
     split_id: str,
     direction: str,
     note: str | None = None,
+    single_gallery_shot: bool = False,
 ) -> Target:
     for query, gallery in images:
         if not matched(query, gallery).any():
@@ -165,4 +170,14 @@ def _checked(
     for query, gallery in images:
         used = {*query, *gallery}
         splits.append(Split(query, gallery, tuple(s for s in labelled if s not in used)))
-    return Target(name, tuple(splits), split_id, direction, note=note)
+    return Target(name, tuple(splits), split_id, direction, single_gallery_shot, note)
+
+
+def _classic_cuhk03(spec: str, data_root: Path) -> Target:
+    dataset = get_dataset(cuhk03_classic.NAMES[spec])
+    listing = dataset.scan(data_root)
+    boxes = dataset.source_parts(listing, "all")[0]
+    images = cuhk03_classic.classic_splits(listing, boxes, release_file(dataset.folder(data_root)))
+    split_id = f"official-{boxes}-{len(images)}"
+    everything = listing.parts[boxes]
+    return _checked(spec, images, everything, split_id, cuhk03_classic.DIRECTION, single_gallery_shot=True)

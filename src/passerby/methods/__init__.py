@@ -1,8 +1,8 @@
 """One file a paper. A new method is one file here and one line in `METHODS`."""
 
+from passerby.errors import PasserbyError, nearest
 from passerby.methods.base import Method
 from passerby.methods.baseline import Baseline
-from passerby.errors import PasserbyError, nearest
 
 METHODS: dict[str, type[Method]] = {"baseline": Baseline}
 

@@ -59,10 +59,10 @@ class Method(L.LightningModule):
     loss_names: ClassVar[tuple[str, ...]]
     """Names of the losses that it logs; their weighted sum is logged as `loss`."""
 
-    def __init__(self, model: Model, facts: TrainingFacts) -> None:
-        """Holds the model and the facts of the run."""
+    def __init__(self, model: Model, facts: TrainingFacts, settings: MethodSettings) -> None:
+        """Holds the model, the facts of the run and the method's own settings, an instance of `Settings`."""
         super().__init__()
-        self.model, self.facts = model, facts
+        self.model, self.facts, self.settings = model, facts, settings
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -33,8 +33,8 @@ class Baseline(Method):
 
     def __init__(self, model: Model, facts: TrainingFacts, settings: BaselineSettings) -> None:
         """Adds an identity classifier to the model."""
-        super().__init__(model, facts)
-        self.settings = settings
+        super().__init__(model, facts, settings)
+        self.settings: BaselineSettings = settings
         self.classifier = nn.Linear(model.dimension, facts.classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
         self.triplet = BatchHardTriplet(settings.triplet_margin)

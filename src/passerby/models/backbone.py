@@ -21,7 +21,9 @@ class Backbone(nn.Module):
         image_size: (height, width) that it was built for.
     """
 
-    def __init__(self, name: str, image_size: tuple[int, int], last_stride_1: bool = True, stages: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, image_size: tuple[int, int], last_stride_1: bool = True, stages: tuple[str, ...] = ()
+    ) -> None:
         """Creates the network with random weights.
 
         Args:
@@ -51,7 +53,7 @@ class Backbone(nn.Module):
                 self.network.eval()
                 self.channels = self.forward(torch.zeros(1, 3, *image_size))[0].shape[1]
                 self.network.train()
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # a transformer asserts that its patches fill the image
             raise PasserbyError(
                 f"model.backbone: {name} does not run on {image_size[0]} x {image_size[1]} images"
                 + (" with its last stride taken out; set model.last_stride_1 to false" if last_stride_1 else "")
@@ -77,7 +79,9 @@ class Backbone(nn.Module):
             features = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
             patches = getattr(self.network, "patch_embed", None)
             if not hasattr(patches, "dynamic_feat_size"):
-                raise PasserbyError(f"model.backbone: {self.name} puts out tokens without a grid of patches; choose another network")
+                raise PasserbyError(
+                    f"model.backbone: {self.name} puts out tokens without a grid of patches; choose another network"
+                )
             height, width = patches.dynamic_feat_size(images.shape[2:])
             return features.transpose(1, 2).unflatten(2, (height, width))
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
@@ -112,13 +116,19 @@ def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
             raise PasserbyError(f"model.weights: {weights} is no safetensors file ({error})") from error
     wanted = backbone.network.state_dict()
     # The classifier goes; ConvNeXt's `head.norm` belongs to the network.
-    state = {key: value for key, value in state.items() if key in wanted or not key.startswith(("classifier.", "fc.", "head."))}
+    state = {
+        key: value
+        for key, value in state.items()
+        if key in wanted or not key.startswith(("classifier.", "fc.", "head."))
+    }
     misfits = sorted(
         {key for key in wanted.keys() ^ state.keys() if not key.endswith("num_batches_tracked")}
         | {key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape}
     )
     if misfits:
-        raise PasserbyError(f"model.weights: {weights or 'hub'} does not fit {backbone.name}; keys that do not fit: {', '.join(misfits)}")
+        raise PasserbyError(
+            f"model.weights: {weights or 'hub'} does not fit {backbone.name}; keys that do not fit: {', '.join(misfits)}"
+        )
     backbone.network.load_state_dict(state, strict=False)
 
 
@@ -147,7 +157,9 @@ def remove_last_stride(network: nn.Module, image_size: tuple[int, int]) -> list[
         module = network.get_submodule(name)
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
-            if module.kernel_size[0] % 2 == 0:  # ConvNeXt's 2 x 2 windows: without padding the map would lose a row and a column
+            if (
+                module.kernel_size[0] % 2 == 0
+            ):  # ConvNeXt's 2 x 2 windows: without padding the map would lose a row and a column
                 module.padding = "same"
         else:
             network.set_submodule(name, nn.Identity())
@@ -166,5 +178,3 @@ def _create(name: str, image_size: tuple[int, int], pretrained: bool = False) ->
         return timm.create_model(name, pretrained=pretrained, num_classes=0, img_size=image_size)
     except TypeError:  # convolutional networks take no image size
         return timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except AssertionError as error:  # a transformer's patches do not fill the image
-        raise PasserbyError(f"model.backbone: {name} takes no {image_size[0]} x {image_size[1]} images ({error})") from error

@@ -66,7 +66,9 @@ class Embedder(ABC):
         Raises:
             PasserbyError: for unreadable images, and arrays that are no RGB pixels.
         """
-        crops: Sequence[str | Path | np.ndarray] = list(images) if boxes is None and not isinstance(images, (str, Path)) else []  # type: ignore[type-arg]
+        crops: Sequence[str | Path | np.ndarray] = (
+            list(images) if boxes is None and not isinstance(images, (str, Path)) else []
+        )  # type: ignore[type-arg]
         if boxes is not None:
             crops = _cut(images, torch.as_tensor(getattr(boxes, "xyxy", boxes)).cpu().numpy())
         elif isinstance(images, (str, Path)):
@@ -102,7 +104,9 @@ def _as_image(image: object) -> Image.Image:
     if array.ndim == 3 and array.shape[2] != 3 and array.shape[0] == 3:
         array = array.transpose(1, 2, 0)
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise PasserbyError(f"embed: an image of shape {tuple(array.shape)}; give RGB arrays [h, w, 3] or tensors [3, h, w]")
+        raise PasserbyError(
+            f"embed: an image of shape {tuple(array.shape)}; give RGB arrays [h, w, 3] or tensors [3, h, w]"
+        )
     if array.dtype != np.uint8:
         low, high = array.min(), array.max()
         if not (np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1):  # false for NaN too
@@ -130,6 +134,8 @@ def _cut(frame: object, boxes: np.ndarray) -> list[np.ndarray]:  # type: ignore[
         x0, y0 = max(0, int(np.floor(left))), max(0, int(np.floor(top)))
         x1, y1 = min(width, int(np.ceil(right))), min(height, int(np.ceil(bottom)))
         if x0 >= x1 or y0 >= y1:
-            raise PasserbyError(f"embed: box ({left:.0f}, {top:.0f}, {right:.0f}, {bottom:.0f}) lies outside the {width} x {height} frame")
+            raise PasserbyError(
+                f"embed: box ({left:.0f}, {top:.0f}, {right:.0f}, {bottom:.0f}) lies outside the {width} x {height} frame"
+            )
         crops.append(pixels[y0:y1, x0:x1])
     return crops

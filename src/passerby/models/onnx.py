@@ -55,7 +55,12 @@ class OnnxEmbedder(Embedder):
             raise PasserbyError(f"{path}: onnxruntime cannot open it ({str(error).splitlines()[0]})") from error
         self.path = path
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3 or inputs[0].type != "tensor(float)":
+        if (
+            len(inputs) != 1
+            or len(inputs[0].shape) != 4
+            or inputs[0].shape[1] != 3
+            or inputs[0].type != "tensor(float)"
+        ):
             found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
             raise PasserbyError(f"{path}: an embedder has one float32 input [N, 3, H, W]; this graph has {found}")
         self._input = inputs[0].name
@@ -64,8 +69,13 @@ class OnnxEmbedder(Embedder):
         card = card or _card_beside(path)
         height, width = card.height or inputs[0].shape[2], card.width or inputs[0].shape[3]
         if not (isinstance(height, int) and isinstance(width, int)):
-            raise PasserbyError(f"{path}: its graph takes any image size; say which in {path.with_suffix('.json').name}: height and width")
-        if any(isinstance(fixed, int) and fixed != said for fixed, said in zip(inputs[0].shape[2:], (height, width), strict=True)):
+            raise PasserbyError(
+                f"{path}: its graph takes any image size; say which in {path.with_suffix('.json').name}: height and width"
+            )
+        if any(
+            isinstance(fixed, int) and fixed != said
+            for fixed, said in zip(inputs[0].shape[2:], (height, width), strict=True)
+        ):
             raise PasserbyError(
                 f"{path}: its graph takes {inputs[0].shape[2]} x {inputs[0].shape[3]} images, "
                 f"{path.with_suffix('.json').name} says {height} x {width}; mend height and width there"
@@ -89,7 +99,9 @@ class OnnxEmbedder(Embedder):
     def _run(self, inputs: Tensor) -> Tensor:
         output = torch.from_numpy(self._session.run(None, {self._input: inputs.numpy()})[0])
         if output.ndim < 2 or output.shape[1] != output.shape[1:].numel():
-            raise PasserbyError(f"{self.path}: its first output has the shape {list(output.shape)}; an embedder puts out [N, D]")
+            raise PasserbyError(
+                f"{self.path}: its first output has the shape {list(output.shape)}; an embedder puts out [N, D]"
+            )
         return output.flatten(1)
 
 
@@ -102,4 +114,6 @@ def _card_beside(path: Path) -> OnnxCard:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = "".join(f"{part}: " for part in first["loc"])
-        raise PasserbyError(f"{card}: {place}{first['msg'].lower()}; known keys: {', '.join(OnnxCard.model_fields)}") from error
+        raise PasserbyError(
+            f"{card}: {place}{first['msg'].lower()}; known keys: {', '.join(OnnxCard.model_fields)}"
+        ) from error

@@ -61,7 +61,10 @@ class ModelCard(BaseModel):
 
 def current_versions() -> dict[str, str]:
     """Versions of what decides a result."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("passerby", "torch", "torchvision", "timm")}}
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("passerby", "torch", "torchvision", "timm")},
+    }
 
 
 def save_model(folder: Path, model: Model, card: ModelCard) -> None:
@@ -79,13 +82,17 @@ def load_card(folder: Path) -> ModelCard:
         PasserbyError: when there is none, or it does not parse.
     """
     if not (folder / CARD).is_file():
-        raise PasserbyError(f"{folder}: no saved model ({CARD} and {WEIGHTS} are what a saved model holds); give the folder that `passerby train --out` wrote")
+        raise PasserbyError(
+            f"{folder}: no saved model ({CARD} and {WEIGHTS} are what a saved model holds); give the folder that `passerby train --out` wrote"
+        )
     try:
         return ModelCard.model_validate_json((folder / CARD).read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = "".join(f"{part}: " for part in first["loc"])
-        raise PasserbyError(f"{folder / CARD}: {place}{first['msg'].lower()}; the card is damaged or of another version") from error
+        raise PasserbyError(
+            f"{folder / CARD}: {place}{first['msg'].lower()}; the card is damaged or of another version"
+        ) from error
 
 
 def load_model(folder: Path) -> tuple[Model, ModelCard]:
@@ -107,7 +114,9 @@ def load_model(folder: Path) -> tuple[Model, ModelCard]:
         raise PasserbyError(f"{folder / WEIGHTS}: damaged ({error}); copy or train it again") from error
     load_strictly(model, state, folder / WEIGHTS)
     if sha256(folder / WEIGHTS) != card.weights_sha256:
-        raise PasserbyError(f"{folder / WEIGHTS}: not the weights that the card describes (sha256 differs); copy both files again")
+        raise PasserbyError(
+            f"{folder / WEIGHTS}: not the weights that the card describes (sha256 differs); copy both files again"
+        )
     return model.eval(), card
 
 

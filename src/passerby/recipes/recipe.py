@@ -109,15 +109,21 @@ def _read(recipe: str) -> dict[str, Any]:
         try:
             text = Path(recipe).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise PasserbyError(f"recipe {recipe}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+            raise PasserbyError(
+                f"recipe {recipe}: cannot be read ({getattr(error, 'strerror', None) or error})"
+            ) from error
     else:
-        raise PasserbyError(f"recipe: no packaged recipe '{recipe}'; {nearest(recipe, recipe_names())} (or give a .yaml file)")
+        raise PasserbyError(
+            f"recipe: no packaged recipe '{recipe}'; {nearest(recipe, recipe_names())} (or give a .yaml file)"
+        )
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise PasserbyError(f"recipe {recipe}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
-        raise PasserbyError(f"recipe {recipe}: a recipe is a mapping with the sections {', '.join(Recipe.model_fields)}")
+        raise PasserbyError(
+            f"recipe {recipe}: a recipe is a mapping with the sections {', '.join(Recipe.model_fields)}"
+        )
     return values
 
 
@@ -167,5 +173,7 @@ def _known(section: list[str], values: dict[str, Any]) -> list[str]:
     """Keys that a section of the recipe takes."""
     model: Any = Recipe
     for part in section:
-        model = get_method(values["method"]["name"]).Settings if part == "method" else model.model_fields[part].annotation
+        model = (
+            get_method(values["method"]["name"]).Settings if part == "method" else model.model_fields[part].annotation
+        )
     return list(model.model_fields)

@@ -33,7 +33,8 @@ def cmc_figure(curves: Sequence[tuple[str, Tensor]]) -> str:
         curves: name of a target, and the curves of its splits, [S, R] fractions.
 
     Returns:
-        an <svg> element. Colours are CSS variables (`--series-1`, ..., `--ink`, `--grid`) with defaults for white paper.
+        an <svg> element. Its colours are CSS variables (`--series-1`, ..., `--ink`, `--grid`) with defaults for white
+        paper.
     """
     figure, axes = _axes()
     for number, (name, splits) in enumerate(curves):
@@ -58,7 +59,9 @@ def cmc_figure(curves: Sequence[tuple[str, Tensor]]) -> str:
     longest = max(splits.shape[1] for _, splits in curves)
     axes.set_xscale("log")
     axes.set_xlim(0.95, longest * 1.05)
-    axes.set_xticks([rank for rank in RANKS if rank <= longest], labels=[str(rank) for rank in RANKS if rank <= longest])
+    axes.set_xticks(
+        [rank for rank in RANKS if rank <= longest], labels=[str(rank) for rank in RANKS if rank <= longest]
+    )
     axes.minorticks_off()
     axes.set_ylim(0, 102)
     axes.set_xlabel("rank (logarithmic)")
@@ -86,7 +89,7 @@ def histogram_figure(splits: Sequence[PairHistogram], tpr: Mapping[float, float]
     for label, density, colour in zip(("same person", "different people"), densities, SERIES, strict=False):
         axes.stairs(density, edges, fill=True, color=colour, alpha=0.3, linewidth=0, label=label)
         axes.stairs(density, edges, color=colour, linewidth=1.5)
-    left, right = _visible(sum(densities), edges)
+    left, right = _visible(densities[0] + densities[1], edges)
     top = 1.5 * max(float(density.max()) for density in densities)
     axes.set_xlim(left, right)
     axes.set_ylim(0, top)
@@ -120,7 +123,10 @@ def _visible(density: Tensor, edges: Tensor) -> tuple[float, float]:
 
 
 def _mark_rates(axes: "Axes", marks: list[tuple[float, float, float]], top: float) -> None:
-    """A line at each (threshold, FPR, TPR), its label on the emptier side; the outermost line is the highest: labels stay apart."""
+    """A line at each (threshold, FPR, TPR) with a label.
+
+    Labels stand on the emptier side, and the outermost line is the highest, so that no line runs through a label.
+    """
     middle = float(sum(axes.get_xlim())) / 2
     to_left = fmean(score for score, _, _ in marks) > middle
     for place, (score, fpr, tpr) in enumerate(sorted(marks, reverse=to_left)):
@@ -168,8 +174,10 @@ def _svg(figure: "Figure", name: str) -> str:
     svg = stream.getvalue()
     svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])
     variables = {INK: "--ink", GRID: "--grid"} | {c: f"--series-{i}" for i, c in enumerate(SERIES, 1)}
-    return re.sub(
-        r"((?:fill|stroke): )(#[0-9a-f]{6})",
-        lambda found: f"{found[1]}var({variables[found[2]]}, {found[2]})" if found[2] in variables else found[0],
-        svg,
-    )
+
+    def themed(colour: re.Match[str]) -> str:
+        name = variables.get(colour[2])
+        return f"{colour[1]}var({name}, {colour[2]})" if name else colour[0]
+
+    # In tags alone: text is left as it is.
+    return re.sub(r"<[^>]+>", lambda tag: re.sub(r"((?:fill|stroke): )(#[0-9a-f]{6})", themed, tag[0]), svg)

@@ -74,7 +74,8 @@ class _Answers:
         scores: [Q, k] their scores.
         best_match: [Q] gallery position of the match with the highest score.
         match_score: [Q] its score.
-        other_score: [Q] highest score of an image that does not show the query's person; minus infinity where there is none.
+        other_score: [Q] highest score of an image that does not show the query's person; minus infinity where there
+            is none.
         matches: [Q] number of matches. Where it is 0, the three above mean nothing.
     """
 
@@ -87,10 +88,10 @@ class _Answers:
 
 
 def best_and_worst(measurement: Measurement) -> tuple[list[Answer], list[Answer]]:
-    """Up to 5 queries of the first split with the highest and up to 5 with the lowest average precision, the extreme one first.
+    """Up to 5 queries of the first split with the highest and up to 5 with the lowest average precision.
 
-    Of equal precision the score margin decides: the best match's score less that of the best wrong image. Every person is
-    shown once in a list, and no query in both.
+    The extreme one comes first. Of equal precision the score margin decides: the best match's score less that of the
+    best wrong image. Every person is shown once in a list, and no query in both.
     """
     outcome = measurement.outcomes[0]
     answers = _answers(measurement, outcome)

@@ -1,7 +1,6 @@
 """The HTML report: one file that holds all it shows, for people to look at what a model does."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -37,7 +36,7 @@ class _Section:
 def write_report(
     path: Path, title: str, records: list[Record], measurements: list[Measurement], introduction: str = ""
 ) -> None:
-    """Writes one self-contained HTML file, atomically: metrics, CMC curves, and for each target score histograms and galleries.
+    """Writes one self-contained HTML file, atomically: metrics, CMC curves, score histograms and ranked galleries.
 
     Args:
         path: the file.
@@ -62,6 +61,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
+    kinds = _kinds(records)
     sections = [_section(n, r, m) for n, (r, m) in enumerate(zip(records, measurements, strict=True), start=1)]
     page = environment.get_template("report.html.j2").render(
         title=title,
@@ -69,9 +69,15 @@ def write_report(
         records=records,
         identification=IDENTIFICATION,
         verification=VERIFICATION,
-        averages=_averages(records),
+        kinds=kinds,
+        averages=_averages(records, kinds),
         several_splits=any(record.splits > 1 for record in records),
-        cmc=cmc_figure([(m.target.name, torch.stack([o.cmc for o in m.outcomes])) for m in measurements]),
+        cmc=cmc_figure(
+            [
+                (f"{m.target.name} ({kind})" if kind else m.target.name, torch.stack([o.cmc for o in m.outcomes]))
+                for m, kind in zip(measurements, kinds, strict=True)
+            ]
+        ),
         facts=_shared_facts(records),
         sections=sections,
         columns=COLUMNS,
@@ -84,17 +90,30 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def _averages(records: list[Record]) -> dict[str, float]:
-    """Each metric's mean over targets; empty where there is one target, or protocols whose average would mean nothing."""
-    if len(records) < 2 or any(a.protocol != b.protocol for a, b in pairwise(records)):
-        return {}
-    return {name: fmean(r.metrics[name].mean for r in records) for name in (*IDENTIFICATION, *VERIFICATION)}
+def _kinds(records: list[Record]) -> list[str]:
+    """What each target is to the model: in-domain where it was trained on that domain, else unseen; empty if unknown.
+
+    Where every target is unseen, as it should be, nothing need be said: all empty.
+    """
+    kinds = ["" if r.training is None else "in-domain" if r.target in r.training.sources else "unseen" for r in records]
+    return [""] * len(kinds) if set(kinds) == {"unseen"} else kinds
+
+
+def _averages(records: list[Record], kinds: list[str]) -> list[tuple[str, dict[str, float]]]:
+    """Each metric's mean over several targets of a kind; one over in-domain and unseen together would mean nothing."""
+    averages = []
+    for kind in dict.fromkeys(kinds):
+        alike = [record for record, own in zip(records, kinds, strict=True) if own == kind]
+        if len(alike) > 1:
+            means = {name: fmean(r.metrics[name].mean for r in alike) for name in (*IDENTIFICATION, *VERIFICATION)}
+            averages.append((f"average {kind}".strip(), means))
+    return averages
 
 
 def _shared_facts(records: list[Record]) -> Facts:
     """How it was measured: what holds for the whole report, differing values side by side."""
     trained = [r.training for r in records if r.training]
-    facts = {
+    facts: dict[str, list[str]] = {
         "model": [r.model for r in records],
         "weights (sha256)": [r.weights_sha256[:12] for r in records],
         "recipe": [" ".join((t.recipe, *t.overrides)) for t in trained] or ["trained elsewhere"],
@@ -131,10 +150,12 @@ def _section(number: int, record: Record, measurement: Measurement) -> _Section:
         ("queries that count, a split", f"{record.queries / record.splits:,.0f}"),
         ("gallery images, a split", f"{record.gallery / record.splits:,.0f}"),
         ("list of images (sha256)", record.target_listing_sha256[:12]),
-        ("CMC", "single gallery shot, random galleries" if measurement.target.single_gallery_shot else "all of the gallery"),
+        (
+            "CMC",
+            "single gallery shot, random galleries" if measurement.target.single_gallery_shot else "all of the gallery",
+        ),
         ("measured in", f"{record.seconds:,.1f} s"),
     ]
     tpr = {rate: record.metrics[f"tpr@fpr={rate:g}"].mean for rate in FALSE_POSITIVE_RATES}
     histogram = histogram_figure([o.pairs for o in measurement.outcomes], tpr, f"scores-{number}")
     return _Section(f"target-{number}", record.target, measurement.target.note, facts, histogram, best, worst)
-

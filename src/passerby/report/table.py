@@ -25,8 +25,8 @@ def console_table(records: Sequence[Record]) -> Table:
 def markdown_table(records: Sequence[Record]) -> str:
     """The table of a benchmark: a row for each recipe (with its overrides), rank-1 / mAP in percent for each target.
 
-    A target's cell is the mean, and the deviation over all its splits and seeds; the average's deviation is over seeds. Wall time
-    and peak memory are those of the training, mean over seeds.
+    A target's cell is the mean, and the deviation over all its splits and seeds; the average's deviation is over seeds.
+    Wall time and peak memory are those of the training, mean over seeds.
     """
     targets = list(dict.fromkeys(record.target for record in records))
     rows: dict[tuple[str, ...], list[Record]] = {}

@@ -108,10 +108,10 @@ def torso_colour(people: People, patch: Patch, angle: Floats, height: Floats) ->
 
 def folds(phase: Floats, angle: Floats, height: Floats) -> Floats:
     """[N, h, w] factor for the creases of cloth, which change from picture to picture with `phase` [N]."""
-    wave = np.sin(angle * 3 + height * 45 + _per_picture(phase * 3)) + np.sin(
-        height * 90 - angle * 2 + _per_picture(phase * 7)
-    )
-    return 1 + 0.045 * wave
+    upward = np.sin(angle * 3 + height * 45 + _per_picture(phase * 3))
+    downward = np.sin(height * 90 - angle * 2 + _per_picture(phase * 7))
+    crease: Floats = 1 + 0.045 * (upward + downward)
+    return crease
 
 
 def sleeve_colour(people: People, along: Floats, start: float, height: float) -> Floats:

@@ -66,13 +66,16 @@ class Canvas:
         rows, columns = patch.window
         if patch.cover.size == 0:
             return
-        cover = patch.cover[:, None]
+        keep = 1 - patch.cover
+        lit = patch.cover if light is None else patch.cover * light
         colour = colour[:, :, None, None] if colour.ndim == 2 else colour
-        target = self.rgb[:, :, rows, columns]
-        target *= 1 - cover
-        target += colour * (cover if light is None else cover * light[:, None])
+        for channel in range(3):  # one after the other: what is worked on stays in the cache
+            target = self.rgb[:, channel, rows, columns]
+            target *= keep
+            target += colour[:, channel] * lit
         alpha = self.alpha[:, rows, columns]
-        alpha += patch.cover * (1 - alpha)
+        alpha *= keep
+        alpha += patch.cover
 
 
 def everywhere(count: int) -> NDArray[np.bool_]:

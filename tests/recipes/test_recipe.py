@@ -1,0 +1,166 @@
+"""Recipes: files, budgets, overrides, and errors that name the nearest right key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from passerby.errors import PasserbyError
+from passerby.recipes import BUDGETS, Recipe, load_recipe, recipe_names
+
+NAME = "baseline-mobilenetv2"
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_packaged_recipe_loads_at_every_budget(name: str, budget: Any) -> None:
+    recipe = load_recipe(name, budget=budget)
+    assert recipe.summary
+    assert Recipe.model_validate({**recipe.model_dump(), "method": recipe.method}) == recipe
+
+
+def test_a_budget_fixes_size_images_and_steps_and_nothing_else() -> None:
+    full = load_recipe(NAME)
+    for budget, images, steps in (("quick", 4, 960), ("standard", 8, 3060)):
+        recipe = load_recipe(NAME, budget=budget)  # type: ignore[arg-type]
+        assert (recipe.data.height, recipe.data.width) == (128, 64)
+        assert recipe.data.images_per_identity == images
+        assert recipe.trainer.max_steps == steps
+        fixed_data = {"height": 128, "width": 64, "images_per_identity": images}
+        assert recipe.data == full.data.model_copy(update=fixed_data)
+        assert recipe.trainer == full.trainer.model_copy(update={"max_steps": steps})
+        assert (recipe.model, recipe.optimizer, recipe.schedule, recipe.method) == (
+            full.model,
+            full.optimizer,
+            full.schedule,
+            full.method,
+        )
+
+
+def test_overrides_win_over_the_budget_and_the_last_wins() -> None:
+    recipe = load_recipe(NAME, ["trainer.max_steps=7", "data.height=64", "data.height=96"], "quick")
+    assert (recipe.trainer.max_steps, recipe.data.height, recipe.data.width) == (7, 96, 64)
+
+
+@pytest.mark.parametrize(
+    ("override", "place", "value"),
+    [
+        ("optimizer.lr=1e-3", "optimizer.lr", 1e-3),
+        ("optimizer.lr=1E-3", "optimizer.lr", 1e-3),
+        ("optimizer.lr=2.5e-4", "optimizer.lr", 2.5e-4),
+        ("optimizer.lr=0.05", "optimizer.lr", 0.05),
+        ("optimizer.lr = 0.05", "optimizer.lr", 0.05),
+        ("trainer.max_steps=12", "trainer.max_steps", 12),
+        ("data.images_per_identity=null", "data.images_per_identity", None),
+        ("model.last_stride_1=false", "model.last_stride_1", False),
+        ("trainer.deterministic=no", "trainer.deterministic", False),
+        ("model.backbone=resnet50", "model.backbone", "resnet50"),
+        ("model.weights=none", "model.weights", "none"),
+        ("model.weights=../w/e-3.safetensors", "model.weights", "../w/e-3.safetensors"),
+        ("model.backbone=e", "model.backbone", "e"),
+        ("data.sources=market1501,cuhk03", "data.sources", ("market1501", "cuhk03")),
+        ("data.sources=[market1501, cuhk03]", "data.sources", ("market1501", "cuhk03")),
+        ('data.sources=["market1501", "cuhk03"]', "data.sources", ("market1501", "cuhk03")),
+        ("data.sources=mine=/data/a=b.csv", "data.sources", ("mine=/data/a=b.csv",)),
+        ("data.sources=market1501", "data.sources", ("market1501",)),
+        ("data.sources=", "data.sources", ()),
+        ("schedule.milestones=0.4,7e-1", "schedule.milestones", (0.4, 0.7)),
+        ("model.stages=blocks.4,blocks.6", "model.stages", ("blocks.4", "blocks.6")),
+        ("data.augment.erase=0.5", "data.augment.erase", 0.5),
+        ("method.label_smoothing=0.2", "method.label_smoothing", 0.2),
+        ("data.augment={flip: 0.25, pad: 3}", "data.augment.flip", 0.25),
+    ],
+)
+def test_forms_of_set(override: str, place: str, value: object) -> None:
+    found: Any = load_recipe(NAME, [override])
+    for key in place.split("."):
+        found = getattr(found, key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_an_override_leaves_its_neighbours() -> None:
+    full, changed = load_recipe(NAME), load_recipe(NAME, ["data.augment.erase=0.125"])
+    assert changed.data.augment == full.data.augment.model_copy(update={"erase": 0.125})
+    assert changed.optimizer == full.optimizer
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimiser.lr=1", "unknown key 'optimiser'; did you mean 'optimizer'"),
+        ("optimizer.learning=1", r"unknown key 'optimizer\.learning'; known: lr, momentum, name"),
+        ("data.augment.flipp=1", r"unknown key 'data\.augment\.flipp'; did you mean 'flip'"),
+        ("data.augmentation.flip=1", r"unknown key 'data\.augmentation'; did you mean 'augment'"),
+        ("method.triplet_magrin=1", r"unknown key 'method\.triplet_magrin'; did you mean 'triplet_margin'"),
+        ("method.name=basline", "no method 'basline'; did you mean 'baseline'"),
+        ("optimizer.lr=fast", r"optimizer\.lr: .*got 'fast'"),
+        ("optimizer.lr=-1", r"optimizer\.lr: .*greater than 0.*got -1"),
+        ("optimizer.lr=", r"optimizer\.lr: .*got None"),
+        ("optimizer=adam", "optimizer: .*got 'adam'"),
+        ("method=baseline", "method: .*got 'baseline'"),
+        ("data.batches=random", r"data\.batches: .*got 'random'"),
+        ("trainer.max_steps=1.5", r"trainer\.max_steps: "),
+        ("schedule.milestones=40,70", r"schedule\.milestones\.0: "),
+        ("optimizer.lr", "--set optimizer.lr: write section.key=value"),
+        ("optimizer.lr=[1", "the value is not YAML"),
+        ("=3", "unknown key ''"),
+    ],
+)
+def test_overrides_that_do_not_fit_are_named(override: str, message: str) -> None:
+    with pytest.raises(PasserbyError, match=message) as error:
+        load_recipe(NAME, [override])
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """Writes a recipe file of your own and returns its path."""
+
+    def make(content: dict[str, Any] | str | bytes) -> str:
+        path = tmp_path / "mine.yaml"
+        if isinstance(content, dict):
+            content = yaml.safe_dump(content)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return make
+
+
+def test_a_file_of_your_own(write: Any) -> None:
+    path = write("summary: mine\nmethod: {name: baseline, triplet_weight: 2}\noptimizer: {lr: 1e-3}\n")
+    recipe: Any = load_recipe(path, ["method.label_smoothing=0"], "quick")
+    assert (recipe.method.triplet_weight, recipe.method.label_smoothing) == (2, 0)
+    assert recipe.optimizer.lr == 1e-3
+    assert recipe.trainer.max_steps == 960
+    assert recipe.model_dump()["method"]["triplet_weight"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("summary: [1", r"mine\.yaml: not YAML"),
+        ("- a\n- b\n", "a recipe is a mapping with the sections summary, method, model"),
+        ("", "a recipe is a mapping"),
+        (b"summary: \xff\xfe", r"mine\.yaml: cannot be read"),
+        ("summary: x\n", "method is missing"),
+        ("method: {name: baseline}\n", "summary is missing"),
+        ("summary: x\nmethod: {triplet_weight: 1}\n", "no method 'None'"),
+        ("summary: x\nmethod: {name: baseline}\ndata:\n", "data: "),
+        ("summary: x\nmethod: {name: baseline}\n1: 2\n", r"mine\.yaml: "),
+    ],
+)
+def test_files_that_are_no_recipe_are_named(write: Any, content: str | bytes, message: str) -> None:
+    with pytest.raises(PasserbyError, match=message) as error:
+        load_recipe(write(content))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_unknown_names_and_files(tmp_path: Path) -> None:
+    with pytest.raises(PasserbyError, match=f"no packaged recipe 'baseline-mobilnetv2'; did you mean '{NAME}'"):
+        load_recipe("baseline-mobilnetv2")
+    with pytest.raises(PasserbyError, match=r"none\.yaml: cannot be read \(No such file"):
+        load_recipe(str(tmp_path / "none.yaml"))

@@ -1,0 +1,139 @@
+from collections.abc import Callable
+from statistics import pstdev
+
+import pytest
+from rich.console import Console
+
+from passerby.evaluation.records import MetricValues, Record, Trained
+from passerby.report.table import console_table, markdown_table, row_key
+
+
+def values(*per_split: float) -> MetricValues:
+    return MetricValues(
+        mean=sum(per_split) / len(per_split), std=pstdev(per_split), low=None, high=None, per_split=tuple(per_split)
+    )
+
+
+@pytest.fixture
+def entry() -> Callable[..., Record]:
+    """Makes a record from rank-1 by split; mAP is half of it."""
+
+    def build(
+        target: str,
+        *rank1: float,
+        seed: int = 0,
+        recipe: str = "baseline",
+        overrides: tuple[str, ...] = (),
+        **changes: object,
+    ) -> Record:
+        trained = Trained(
+            recipe=recipe,
+            overrides=overrides,
+            budget="quick",
+            seed=seed,
+            steps=9,
+            sources=("one",),
+            source_listing_sha256=("a",),
+            seconds=60 * (seed + 1),
+            peak_mib=1000 * (seed + 1),
+        )
+        record = Record(
+            protocol="free",
+            target=target,
+            split_id="s",
+            direction="a -> b",
+            splits=len(rank1),
+            queries=5,
+            gallery=9,
+            target_listing_sha256="x",
+            metrics={"rank1": values(*rank1), "mAP": values(*(r / 2 for r in rank1)), "tpr@fpr=0.01": values(*rank1)},
+            model="m",
+            weights_sha256="w",
+            training=trained,
+            code_version="0",
+            machine="here",
+            seconds=1,
+        )
+        return record.model_copy(update=changes)
+
+    return build
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def printed(records: list[Record]) -> str:
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(console_table(records))
+    return capture.get()
+
+
+def test_console_table_gives_percent_by_target_and_the_average(entry: Callable[..., Record]) -> None:
+    text = printed([entry("viper", 0.4, 0.6), entry("prid", 0.2, 0.2)])
+    lines = {
+        line.split("│")[1].strip(): [c.replace(" ", "") for c in line.split("│")[2:-1]]
+        for line in text.splitlines()
+        if "│" in line
+    }
+    assert lines["viper"] == ["2", "50.0±10.0", "25.0±5.0"]
+    assert lines["prid"] == ["2", "20.0±0.0", "10.0±0.0"]
+    assert lines["average"] == ["", "35.0", "17.5"]
+    assert "tpr" not in text
+
+
+def test_console_table_of_one_target_has_no_average(entry: Callable[..., Record]) -> None:
+    assert "average" not in printed([entry("viper", 0.4)])
+
+
+def test_markdown_table_pools_splits_and_seeds(entry: Callable[..., Record]) -> None:
+    records = [entry("viper", 0.4, 0.6, seed=s, recipe=r) for s in (0, 1) for r in ("a", "b")]
+    records += [entry("prid", 0.1, 0.1, seed=0, recipe=r) for r in ("a", "b")] + [
+        entry("prid", 0.3, 0.3, seed=1, recipe="a")
+    ]
+    header, rule, a, b = markdown_table(records).splitlines()
+    assert cells(header) == ["recipe", "budget", "seeds", "viper", "prid", "average", "training, min", "peak, MiB"]
+    assert set(cells(rule)) == {"---"}
+    # Averages over targets: seed 0 (50 + 10) / 2 = 30, seed 1 (50 + 30) / 2 = 40.
+    assert cells(a) == [
+        "a",
+        "quick",
+        "2",
+        "50.0 ± 10.0 / 25.0 ± 5.0",
+        "20.0 ± 10.0 / 10.0 ± 5.0",
+        "35.0 ± 5.0 / 17.5 ± 2.5",
+        "1.5",
+        "1500",
+    ]
+    # Seed 1 of b lacks a target, so the average is that of seed 0.
+    assert cells(b)[3:6] == ["50.0 ± 10.0 / 25.0 ± 5.0", "10.0 ± 0.0 / 5.0 ± 0.0", "30.0 ± 0.0 / 15.0 ± 0.0"]
+
+
+def test_a_missing_target_leaves_its_cell_and_the_average_empty(entry: Callable[..., Record]) -> None:
+    table = markdown_table([entry("viper", 0.4, recipe="a"), entry("prid", 0.4, recipe="b")]).splitlines()
+    assert cells(table[2])[3:6] == ["40.0 ± 0.0 / 20.0 ± 0.0", "", ""]
+
+
+def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[..., Record]) -> None:
+    plain = entry("viper", 0.4)
+    assert row_key(plain) == row_key(entry("prid", 0.9, seed=2, overrides=("data.sources=other",)))
+    others = [
+        entry("viper", 0.4, recipe="other"),
+        entry("viper", 0.4, overrides=("trainer.lr=1",)),
+        entry("viper", 0.4, reranked=True),
+        entry("viper", 0.4, flip_averaged=True),
+        entry("viper", 0.4, adapted="adabn on 100 images"),
+        entry("viper", 0.4, training=None),
+    ]
+    assert len({row_key(record) for record in [plain, *others]}) == 7
+    names = [cells(line)[0] for line in markdown_table([plain, *others]).splitlines()[2:]]
+    assert names == [
+        "baseline",
+        "other",
+        "baseline trainer.lr=1",
+        "baseline + re-ranking",
+        "baseline + flip",
+        "baseline + adabn on 100 images",
+        "m",
+    ]
