@@ -1,4 +1,4 @@
-"""What all tests share: few threads, a cache of their own, small people on disk, and the real data where it is at hand."""
+"""What all tests share: few threads, a cache of their own, small people on disk, and the real data if at hand."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def _modest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def market(tmp_path: Path) -> Market:
-    """`market(...)` writes Market-style crops (an identity is a colour, an image its noise) and returns their samples."""
+    """`market(...)` writes Market-style crops (an identity is a colour, an image its noise) and returns samples."""
 
     def write(
         name: str = "people", identities: int = 4, cameras: int = 2, shots: int = 2, size: tuple[int, int] = (40, 20)

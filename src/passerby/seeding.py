@@ -1,4 +1,4 @@
-"""Random draws that depend on a seed, a step and a purpose alone, so that a run taken up in mid-epoch draws as it would have."""
+"""Random draws that depend on seed, step and purpose alone: a run taken up in mid-epoch draws as it would have."""
 
 import numpy as np
 import torch

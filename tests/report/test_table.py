@@ -64,7 +64,7 @@ def cells(line: str) -> list[str]:
 
 
 def printed(records: list[Record]) -> str:
-    console = Console(width=120)
+    console = Console(width=80)
     with console.capture() as capture:
         console.print(console_table(records))
     return capture.get()
@@ -72,15 +72,18 @@ def printed(records: list[Record]) -> str:
 
 def test_console_table_gives_percent_by_target_and_the_average(entry: Callable[..., Record]) -> None:
     text = printed([entry("viper", 0.4, 0.6), entry("prid", 0.2, 0.2)])
-    lines = {
-        line.split("│")[1].strip(): [c.replace(" ", "") for c in line.split("│")[2:-1]]
-        for line in text.splitlines()
-        if "│" in line
-    }
-    assert lines["viper"] == ["2", "50.0±10.0", "25.0±5.0"]
-    assert lines["prid"] == ["2", "20.0±0.0", "10.0±0.0"]
-    assert lines["average"] == ["", "35.0", "17.5"]
+    rows = {words[0]: words[1:] for words in map(str.split, text.splitlines()) if words}
+    assert rows["target"] == ["splits", "rank1", "mAP"]
+    assert rows["viper"] == ["2", "50.0±10.0", "25.0±5.0"]
+    assert rows["prid"] == ["2", "20.0±0.0", "10.0±0.0"]
+    assert rows["average"] == ["35.0", "17.5"]
     assert "tpr" not in text
+
+
+def test_console_table_fits_into_80_columns(entry: Callable[..., Record]) -> None:
+    names = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
+    full = entry("market1501", 1.0, 0.8, metrics={name: values(1.0, 0.8) for name in names})
+    assert printed([full, full]).count(" 90.0±10.0") == 12
 
 
 def test_console_table_of_one_target_has_no_average(entry: Callable[..., Record]) -> None:

@@ -13,8 +13,9 @@ from passerby.data.images import Preprocessing
 class Augmentation(BaseModel):
     """What is drawn for each training image; every field at its zero does nothing.
 
-    Pixels are those of the network's input. Jitter follows torchvision's ColorJitter (factors uniform in [1 - x, 1 + x], hue
-    shift in turns), in the fixed order brightness, contrast, saturation, hue; erasing follows Zhong et al., AAAI 2020.
+    Pixels are those of the network's input. Jitter follows torchvision's ColorJitter (factors uniform in [1 - x, 1 +
+    x], hue shift in turns), in the fixed order brightness, contrast, saturation, hue; erasing follows Zhong et al.,
+    AAAI 2020.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -151,7 +152,7 @@ def _rotate_hue(images: Tensor, shift: Tensor) -> Tensor:
     high, low = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     span = high - low
     safe = torch.where(span == 0, torch.ones_like(span), span)
-    red, green, blue = images.split(1, 1)
+    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
     hue = torch.where(
         high == red,
         (green - blue) / safe,

@@ -43,8 +43,8 @@ def open_cache(
 ) -> ImageCache:
     """Opens the cache of `paths`, decoding them first where no cache of exactly these files exists.
 
-    The cache is keyed by name, size and each file's path, length and modification time, so a changed file is decoded anew.
-    Unreadable images never stop it: they are listed in `bad`.
+    The cache is keyed by name, size and each file's path, length and modification time, so a changed file is decoded
+    anew. Unreadable images never stop it: they are listed in `bad`.
 
     Args:
         name: dataset, part of the cache's file name.
@@ -66,8 +66,8 @@ def open_cache(
             write_text(listing, json.dumps({str(row): bad[row] for row in sorted(bad)}))
         except OSError as error:
             raise PasserbyError(
-                f"{data}: the image cache cannot be written ({error}); free {np.prod(shape) / 2**20:.0f} MiB there or set "
-                "PASSERBY_CACHE to a folder with room"
+                f"{data}: the image cache cannot be written ({error}); free {np.prod(shape) / 2**20:.0f} MiB there "
+                "or set PASSERBY_CACHE to a folder with room"
             ) from error
     bad = {int(row): reason for row, reason in json.loads(listing.read_text()).items()}
     if len(bad) == len(paths):

@@ -20,7 +20,7 @@ Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 class Preprocessing(BaseModel):
-    """How an image becomes a network's input: RGB, resized (bilinear, antialiased), scaled to [0, 1], then (x - mean) / std."""
+    """How an image becomes network input: RGB, resized (bilinear, antialiased), scaled to [0, 1], (x - mean) / std."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +54,7 @@ class Preprocessing(BaseModel):
         return self.resize(open_image(path))
 
     def read_many(self, paths: Sequence[Path], threads: int = 4) -> Pixels:
-        """Several image files as uint8 [N, H, W, 3]; decoded by a few threads (Pillow releases the interpreter's lock)."""
+        """Several image files as uint8 [N, H, W, 3], decoded by a few threads (Pillow lets go of the GIL)."""
         with ThreadPoolExecutor(threads) as pool:
             images = list(pool.map(self.read, paths))
         return np.stack(images) if images else np.empty((0, self.height, self.width, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The order in which training images are seen. Every order is a function of (seed, epoch) alone, so a run can be taken up anywhere."""
+"""The order in which training images are seen: a function of (seed, epoch) alone, so a run can be taken up anywhere."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -132,7 +132,8 @@ class DomainBalancedSampler(IdentityBalancedSampler):
         for k, members in enumerate(self.members):
             if len(members) < self.share:
                 raise PasserbyError(
-                    f"data: domain {k} has {len(members)} identities, a domain-balanced batch needs {self.share} of each; lower data.identities"
+                    f"data: domain {k} has {len(members)} identities, a domain-balanced batch needs {self.share} of "
+                    f"each; lower data.identities"
                 )
 
     def _order(self, rng: np.random.Generator) -> Indices:
@@ -153,8 +154,8 @@ class DomainBalancedSampler(IdentityBalancedSampler):
 class BatchStream:
     """The batches of one rank, from any step on: what the trainer iterates over, epoch after epoch.
 
-    Iterating goes to the end of the current epoch. The position is saved with a checkpoint, so a run taken up in mid-epoch sees
-    the batches that it would have seen.
+    Iterating goes to the end of the current epoch. The position is saved with a checkpoint, so a run taken up in
+    mid-epoch sees the batches that it would have seen.
     """
 
     def __init__(self, sampler: BatchSampler, rank: int = 0, world_size: int = 1) -> None:

@@ -67,6 +67,6 @@ def by_camera(name: str, samples: Iterable[Sample]) -> list[tuple[str, list[Samp
 
 
 def listing_digest(samples: Iterable[Sample]) -> str:
-    """sha256 of the sorted (file name, identity, camera) of samples: the same data give the same digest on every machine."""
+    """sha256 of the sorted (file name, identity, camera) of samples: the same on every machine."""
     lines = sorted(f"{s.domain}\t{s.image.name}\t{s.identity}\t{s.camera}" for s in samples)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

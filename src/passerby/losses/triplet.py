@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class BatchHardTriplet(nn.Module):
     """Batch-hard triplet loss of Hermans et al., "In Defense of the Triplet Loss", arXiv 1703.07737, eq. 5.
 
-    For each anchor a: max(0, margin + max over positives of d(a, p) - min over negatives of d(a, n)), d Euclidean; the mean over
-    anchors that have a positive other than themselves and a negative.
+    For each anchor a: max(0, margin + max over positives of d(a, p) - min over negatives of d(a, n)), d Euclidean; the
+    mean over anchors that have a positive other than themselves and a negative.
 
     Example:
         >>> loss = BatchHardTriplet(margin=0.3)

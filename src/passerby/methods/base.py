@@ -81,7 +81,8 @@ class Method(L.LightningModule):
         for name, value in losses.items():
             if not bool(torch.isfinite(value)):
                 raise PasserbyError(
-                    f"training: loss '{name}' is {value.item()} at step {self.global_step}; the last good checkpoint is kept. "
+                    f"training: loss '{name}' is {value.item()} at step {self.global_step}; the last good checkpoint "
+                    f"is kept. "
                     "Lower optimizer.lr, or train in 32-true"
                 )
         loss = torch.stack(list(losses.values())).sum()

@@ -24,8 +24,8 @@ class BaselineSettings(MethodSettings):
 class Baseline(Method):
     """Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPRW 2019.
 
-    Identity classifier without bias on the feature after the BNNeck, cross-entropy with label smoothing; batch-hard triplet
-    loss on the feature before it. At test time: the feature after the BNNeck, cosine.
+    Identity classifier without bias on the feature after the BNNeck, cross-entropy with label smoothing; batch-hard
+    triplet loss on the feature before it. At test time: the feature after the BNNeck, cosine.
     """
 
     Settings = BaselineSettings

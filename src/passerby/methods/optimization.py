@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules. A schedule is a function of the fraction of the run, never of a step's number."""
+"""Optimizers and learning-rate schedules. A schedule is a function of the fraction of the run, never of a step."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -29,8 +29,8 @@ class Backbone(nn.Module):
         Args:
             name: timm's name, `mobilenetv2_100` say.
             image_size: (height, width) of the input, which transformers have to know.
-            last_stride_1: the last down-sampling is taken out, so the last map has twice the height and width (Luo et al.,
-                "Bag of Tricks", CVPRW 2019); convolutional networks only.
+            last_stride_1: the last down-sampling is taken out, so the last map has twice the height and width (Luo et
+                al., "Bag of Tricks", CVPRW 2019); convolutional networks only.
             stages: stages whose maps are put out.
 
         Raises:
@@ -77,13 +77,13 @@ class Backbone(nn.Module):
     def _as_map(self, features: Tensor, images: Tensor) -> Tensor:
         if features.ndim == 3:  # [N, tokens, C] of a vision transformer: class and register tokens are left out
             features = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
-            patches = getattr(self.network, "patch_embed", None)
+            patches: Any = getattr(self.network, "patch_embed", None)
             if not hasattr(patches, "dynamic_feat_size"):
                 raise PasserbyError(
                     f"model.backbone: {self.name} puts out tokens without a grid of patches; choose another network"
                 )
             height, width = patches.dynamic_feat_size(images.shape[2:])
-            return features.transpose(1, 2).unflatten(2, (height, width))
+            return features.transpose(1, 2).reshape(len(features), -1, height, width)
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             return features.permute(0, 3, 1, 2)
         return features
@@ -104,8 +104,10 @@ def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
             state = _create(backbone.name, backbone.image_size, pretrained=True).state_dict()
         except Exception as error:  # the hub raises errors of several libraries
             raise PasserbyError(
-                f"model.weights: no ImageNet weights for {backbone.name} from timm's hub ({str(error).splitlines()[0]}); "
-                f"put {backbone.name}_imagenet.safetensors in DATA_ROOT/weights, or set model.weights to a file or to none"
+                f"model.weights: no ImageNet weights for {backbone.name} from timm's hub "
+                f"({str(error).splitlines()[0]}); "
+                f"put {backbone.name}_imagenet.safetensors in DATA_ROOT/weights, or set model.weights to a file or "
+                f"to none"
             ) from error
     else:
         if not weights.is_file():
@@ -127,16 +129,17 @@ def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
     )
     if misfits:
         raise PasserbyError(
-            f"model.weights: {weights or 'hub'} does not fit {backbone.name}; keys that do not fit: {', '.join(misfits)}"
+            f"model.weights: {weights or 'hub'} does not fit {backbone.name}; keys that do not fit: "
+            f"{', '.join(misfits)}"
         )
     backbone.network.load_state_dict(state, strict=False)
 
 
 def remove_last_stride(network: nn.Module, image_size: tuple[int, int]) -> list[str]:
-    """Takes out the last down-sampling of a convolutional network and returns the names of the layers that lost a stride.
+    """Takes out the last down-sampling of a convolutional network and names the layers that lost a stride.
 
-    These are the strided layers that see the smallest input: the main branch and the shortcut of the last stage alike. A
-    network without strided convolutions after its patch embedding (a plain transformer) is left as it is.
+    These are the strided layers that see the smallest input: the main branch and the shortcut of the last stage alike.
+    A network without strided convolutions after its patch embedding (a plain transformer) is left as it is.
     """
     seen: dict[str, int] = {}
     hooks = [

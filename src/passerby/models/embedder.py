@@ -22,7 +22,7 @@ class Detections(Protocol):
     """Anything with boxes, supervision's Detections for one."""
 
     @property
-    def xyxy(self) -> np.ndarray:  # type: ignore[type-arg]
+    def xyxy(self) -> np.ndarray:
         """[N, 4] left, top, right, bottom in pixels."""
         ...
 
@@ -43,8 +43,8 @@ class Embedder(ABC):
 
     def embed(
         self,
-        images: Sequence[str | Path] | Sequence[np.ndarray] | np.ndarray | Tensor | str | Path,  # type: ignore[type-arg]
-        boxes: Detections | np.ndarray | None = None,  # type: ignore[type-arg]
+        images: Sequence[str | Path] | Sequence[np.ndarray] | np.ndarray | Tensor | str | Path,
+        boxes: Detections | np.ndarray | None = None,
         *,
         flip: bool = False,
         batch_size: int = BATCH,
@@ -53,8 +53,9 @@ class Embedder(ABC):
         """Embeddings of images.
 
         Args:
-            images: one of: paths; RGB arrays, uint8 [h, w, 3], of any sizes; one array or tensor of images, uint8 [N, h, w, 3] or
-                [N, 3, h, w], or float in [0, 1]; or, with `boxes`, one frame (a path or an uint8 array [h, w, 3]).
+            images: one of: paths; RGB arrays, uint8 [h, w, 3], of any sizes; one array or tensor of images, uint8 [N,
+                h, w, 3] or [N, 3, h, w], or float in [0, 1]; or, with `boxes`, one frame (a path or an uint8 array [h,
+                w, 3]).
             boxes: [N, 4] left, top, right, bottom in pixels of the frame, or an object with such an `xyxy`.
             flip: average the embeddings of each image and its mirror image.
             batch_size: images at a time.
@@ -68,7 +69,7 @@ class Embedder(ABC):
         """
         crops: Sequence[str | Path | np.ndarray] = (
             list(images) if boxes is None and not isinstance(images, (str, Path)) else []
-        )  # type: ignore[type-arg]
+        )
         if boxes is not None:
             crops = _cut(images, torch.as_tensor(getattr(boxes, "xyxy", boxes)).cpu().numpy())
         elif isinstance(images, (str, Path)):
@@ -88,7 +89,7 @@ class Embedder(ABC):
             return self.embed_batch(black.to(self.device)).float().cpu()[:0].clone()
         return torch.cat(rows)
 
-    def _pixels(self, images: Sequence[str | Path | np.ndarray | Tensor]) -> Tensor:  # type: ignore[type-arg]
+    def _pixels(self, images: Sequence[str | Path | np.ndarray | Tensor]) -> Tensor:
         """uint8 [N, 3, H, W], channels_last, of files or arrays."""
         if all(isinstance(image, (str, Path)) for image in images):
             return to_tensor(self.preprocessing.read_many([Path(str(image)) for image in images]))
@@ -118,12 +119,9 @@ def _as_image(image: object) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _cut(frame: object, boxes: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
+def _cut(frame: object, boxes: np.ndarray) -> list[np.ndarray]:
     """Crops of a frame, boxes clipped to it."""
-    if isinstance(frame, (str, Path)):
-        pixels = np.asarray(open_image(Path(frame)))
-    else:
-        pixels = np.asarray(_as_image(frame))
+    pixels = np.asarray(open_image(Path(frame)) if isinstance(frame, (str, Path)) else _as_image(frame))
     if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
         raise PasserbyError(f"embed: boxes of shape {boxes.shape}; give [N, 4] left, top, right, bottom in pixels")
     if not np.isfinite(boxes).all():
@@ -135,7 +133,8 @@ def _cut(frame: object, boxes: np.ndarray) -> list[np.ndarray]:  # type: ignore[
         x1, y1 = min(width, int(np.ceil(right))), min(height, int(np.ceil(bottom)))
         if x0 >= x1 or y0 >= y1:
             raise PasserbyError(
-                f"embed: box ({left:.0f}, {top:.0f}, {right:.0f}, {bottom:.0f}) lies outside the {width} x {height} frame"
+                f"embed: box ({left:.0f}, {top:.0f}, {right:.0f}, {bottom:.0f}) lies outside the {width} x {height} "
+                f"frame"
             )
         crops.append(pixels[y0:y1, x0:x1])
     return crops

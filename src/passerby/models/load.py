@@ -39,6 +39,7 @@ def model_folder(path: Path) -> Path:
             return folder
     if (path / "checkpoints").is_dir():
         raise PasserbyError(
-            f"{path}: this run is not finished, it has no model yet; go on with `passerby train ... --out {path} --resume`"
+            f"{path}: this run is not finished, it has no model yet; go on with `passerby train ... --out {path} "
+            f"--resume`"
         )
     raise PasserbyError(f"{path}: no saved model, run or .onnx file; give what `passerby train --out` wrote")

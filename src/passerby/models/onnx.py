@@ -13,7 +13,7 @@ from passerby.models.embedder import Embedder
 
 
 class OnnxCard(BaseModel):
-    """What `MODEL.json` beside `MODEL.onnx` may say of its input; what it leaves out is read from the graph or ImageNet's."""
+    """What `MODEL.json` beside `MODEL.onnx` may say of its input; the rest is the graph's or ImageNet's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,7 +70,8 @@ class OnnxEmbedder(Embedder):
         height, width = card.height or inputs[0].shape[2], card.width or inputs[0].shape[3]
         if not (isinstance(height, int) and isinstance(width, int)):
             raise PasserbyError(
-                f"{path}: its graph takes any image size; say which in {path.with_suffix('.json').name}: height and width"
+                f"{path}: its graph takes any image size; say which in {path.with_suffix('.json').name}: height and "
+                f"width"
             )
         if any(
             isinstance(fixed, int) and fixed != said
@@ -94,7 +95,7 @@ class OnnxEmbedder(Embedder):
             return self._run(inputs)
         rest = -len(inputs) % self._batch
         padded = torch.cat([inputs, inputs[-1:].expand(rest, -1, -1, -1)])
-        return torch.cat([self._run(part) for part in padded.split(self._batch)])[: len(inputs)]
+        return torch.cat([self._run(padded[i : i + self._batch]) for i in range(0, len(padded), self._batch)])[: len(inputs)]
 
     def _run(self, inputs: Tensor) -> Tensor:
         output = torch.from_numpy(self._session.run(None, {self._input: inputs.numpy()})[0])

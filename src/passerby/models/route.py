@@ -14,8 +14,8 @@ class Route:
 
     Attributes:
         domain: int64 [N], the domain of each image, or None where it is unknown.
-        mode: `expert` (each image by its own domain's statistics), `mix` (all experts mixed) or `recolour` (the style of another
-            domain).
+        mode: `expert` (each image by its own domain's statistics), `mix` (all experts mixed) or `recolour` (the style
+            of another domain).
     """
 
     domain: Tensor | None

@@ -83,7 +83,8 @@ def load_card(folder: Path) -> ModelCard:
     """
     if not (folder / CARD).is_file():
         raise PasserbyError(
-            f"{folder}: no saved model ({CARD} and {WEIGHTS} are what a saved model holds); give the folder that `passerby train --out` wrote"
+            f"{folder}: no saved model ({CARD} and {WEIGHTS} are what a saved model holds); give the folder that "
+            f"`passerby train --out` wrote"
         )
     try:
         return ModelCard.model_validate_json((folder / CARD).read_bytes())

@@ -31,7 +31,7 @@ class ModelSettings(BaseModel):
     backbone: str = "mobilenetv2_100"
     """Any network of timm, by its name."""
     weights: str | None = None
-    """`hub`, `none` or a .safetensors file; by default DATA_ROOT/weights/<backbone>_imagenet.safetensors, else the hub."""
+    """`hub`, `none` or a .safetensors file; default DATA_ROOT/weights/<backbone>_imagenet.safetensors, else the hub."""
     last_stride_1: bool = True
     stages: tuple[str, ...] = ()
 
@@ -50,7 +50,7 @@ class TrainerSettings(BaseModel):
     """Largest norm of the gradient; null does not clip."""
     deterministic: bool = True
     compile: bool = False
-    """Fuse the backbone's operations with torch.compile: a minute at the start (and a C++ compiler), then faster steps."""
+    """Fuse the backbone's operations with torch.compile: a minute at the start (and a C++ compiler), then faster."""
     checkpoint_every: int = Field(200, gt=0)
     """Base steps between checkpoints for --resume."""
 
@@ -80,7 +80,8 @@ def load_recipe(recipe: str, overrides: list[str] | None = None, budget: Budget 
     Args:
         recipe: a packaged name or a path of a YAML file.
         overrides: `section.key=value`, the value in YAML (a comma-separated list where the key takes a list).
-        budget: `quick` and `standard` fix image size, images an identity and base steps; `full` is the recipe's own setting.
+        budget: `quick` and `standard` fix image size, images an identity and base steps; `full` is the recipe's own
+            setting.
 
     Raises:
         PasserbyError: for an unknown recipe or key (the nearest right one is named) and values that do not fit.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from passerby.evaluation.records import Record
@@ -13,7 +14,10 @@ HEADLINE = ("rank1", "mAP")
 def console_table(records: Sequence[Record]) -> Table:
     """Metrics of one model by target, in percent, mean and deviation over the splits."""
     names = [name for name in records[0].metrics if not name.startswith("tpr")]
-    table = Table("target", "splits", *names)
+    # Without rules between columns six metrics fit into a terminal of 80 columns.
+    table = Table("target", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("splits", *names):
+        table.add_column(heading, justify="right", no_wrap=True)
     for record in records:
         cells = [f"{100 * record.metrics[n].mean:.1f}±{100 * record.metrics[n].std:.1f}" for n in names]
         table.add_row(record.target, str(record.splits), *cells)
