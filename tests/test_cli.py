@@ -23,7 +23,9 @@ def test_help_names_every_verb() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys, passerby.cli; print([m for m in ('torch', 'lightning', 'timm', 'numpy', 'matplotlib') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_bad_input_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None:
@@ -46,7 +48,9 @@ def test_bad_input_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None
         (["embed", "nowhere", "--images", "nowhere", "--out", "out.npz"], "no such folder"),
     ],
 )
-def test_errors(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["passerby", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
@@ -60,7 +64,11 @@ def test_errors(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPa
 def test_recipes_list_and_show() -> None:
     listed = CliRunner().invoke(app, ["recipes", "list"]).output
     assert "baseline-mobilenetv2" in listed
-    shown = CliRunner().invoke(app, ["recipes", "show", "baseline-mobilenetv2", "--budget", "quick", "--set", "optimizer.lr=1e-2"]).output
+    shown = (
+        CliRunner()
+        .invoke(app, ["recipes", "show", "baseline-mobilenetv2", "--budget", "quick", "--set", "optimizer.lr=1e-2"])
+        .output
+    )
     assert "max_steps: 960" in shown
     assert "lr: 0.01" in shown
 

@@ -10,7 +10,10 @@ from passerby.errors import PasserbyError
 
 app = typer.Typer(
     name="passerby",
-    help="Recognise people on cameras that the model has never seen.\n\nStart with `passerby demo`: it trains on three synthetic domains, measures on a fourth, and writes a report.",
+    help=(
+        "Recognise people on cameras that the model has never seen.\n\n"
+        "Start with `passerby demo`: it trains on three synthetic domains, measures on a fourth, and writes a report."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -21,10 +24,15 @@ app.add_typer(datasets_app, name="datasets")
 app.add_typer(recipes_app, name="recipes")
 
 DataRoot = Annotated[Path, typer.Option(help="Folder that holds the datasets, in torchreid's folder names.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override of a recipe's key, as in optimizer.lr=1e-3; may be repeated.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override of a recipe's key, as in optimizer.lr=1e-3; may be repeated."),
+]
 BudgetOption = Annotated[
     Literal["quick", "standard", "full"],
-    typer.Option(help="quick: 960 base steps, at most 4 images an identity, 128x64. standard: 3,060 steps, at most 8. full: the recipe's own."),
+    typer.Option(
+        help="quick: 960 base steps, at most 4 images an identity, 128x64. standard: 3,060 steps, at most 8. full: the recipe's own."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
 
@@ -54,7 +62,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Fixes initialisation, data order and augmentation.")] = 0,
     device: Device = "auto",
     init_from: Annotated[Path | None, typer.Option(help="Start from this saved model's weights.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up the run in --out where its last checkpoint left it.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take up the run in --out where its last checkpoint left it.")
+    ] = False,
 ) -> None:
     """Train a model on labelled source datasets."""
     from passerby.commands.train import train as run
@@ -82,10 +92,15 @@ def evaluate(
     data_root: DataRoot,
     targets: Annotated[str, typer.Option(help="Comma-separated datasets, or name=path for your own.")],
     protocol: Annotated[
-        str, typer.Option(help="`free`, or `leave-one-source-out`: one random image of each identity and camera is a query, the rest the gallery.")
+        str,
+        typer.Option(
+            help="`free`, or `leave-one-source-out`: one random image of each identity and camera is a query, the rest the gallery."
+        ),
     ] = "free",
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking.")] = False,
-    flip: Annotated[bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")
+    ] = False,
     device: Device = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.")] = None,
     records: Annotated[Path | None, typer.Option(help="Write one record a target into this folder.")] = None,
@@ -133,7 +148,9 @@ def embed(
     model: Annotated[Path, typer.Argument(help="A saved model, a run's folder, or an .onnx embedder.")],
     images: Annotated[Path, typer.Option(help="Folder of person crops, searched through and through.")],
     out: Annotated[Path, typer.Option(help="A .npz file: `paths` [N] and `embeddings` [N, D] float32.")],
-    flip: Annotated[bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Embed every image of a folder."""
@@ -151,7 +168,9 @@ def datasets_list() -> None:
 
 
 @datasets_app.command("check")
-def datasets_check(name: Annotated[str, typer.Argument(help="A dataset's name, or name=path.")], data_root: DataRoot) -> None:
+def datasets_check(
+    name: Annotated[str, typer.Argument(help="A dataset's name, or name=path.")], data_root: DataRoot
+) -> None:
     """Count what is there beside what was published, and name the first files that do not fit."""
     from passerby.commands.datasets import check_dataset
 
@@ -189,7 +208,9 @@ def recipes_list() -> None:
 
 @recipes_app.command("show")
 def recipes_show(
-    name: Annotated[str, typer.Argument(help="A packaged recipe or a .yaml file.")], overrides: Overrides = None, budget: BudgetOption = "full"
+    name: Annotated[str, typer.Argument(help="A packaged recipe or a .yaml file.")],
+    overrides: Overrides = None,
+    budget: BudgetOption = "full",
 ) -> None:
     """The whole recipe, defaults, budget and overrides included."""
     from passerby.commands.recipes import show_recipe

@@ -31,11 +31,24 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def start(people: Path, out: Path, tiny: list[str], sources: str, **options: Any) -> int:
-    arguments = {"protocol": "free", "targets": [f"three={people / 'three'}"], "seeds": 2, "budget": "full", "device": "cpu"} | options
+    arguments = {
+        "protocol": "free",
+        "targets": [f"three={people / 'three'}"],
+        "seeds": 2,
+        "budget": "full",
+        "device": "cpu",
+    } | options
     return bench(["baseline-mobilenetv2"], people, out, [*tiny, sources], **arguments)
 
 
-def test_every_cell_once(people: Path, sources: str, tiny: list[str], tmp_path: Path, calls: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_cell_once(
+    people: Path,
+    sources: str,
+    tiny: list[str],
+    tmp_path: Path,
+    calls: list[list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert start(people, tmp_path / "bench", tiny, sources) == 0
     assert [c[0] for c in calls] == ["train", "evaluate"] * 2
     records = read_records(tmp_path / "bench")
@@ -84,7 +97,9 @@ def test_leave_one_source_out_trains_on_the_others(
     assert {r.protocol for r in records} == {"leave-one-source-out"}
 
 
-def test_other_overrides_are_other_rows(people: Path, sources: str, tiny: list[str], tmp_path: Path, calls: list[list[str]]) -> None:
+def test_other_overrides_are_other_rows(
+    people: Path, sources: str, tiny: list[str], tmp_path: Path, calls: list[list[str]]
+) -> None:
     start(people, tmp_path / "bench", tiny, sources, seeds=1)
     start(people, tmp_path / "bench", [*tiny, "optimizer.lr=1e-3"], sources, seeds=1)
     table = (tmp_path / "bench" / "table.md").read_text().splitlines()
@@ -92,7 +107,9 @@ def test_other_overrides_are_other_rows(people: Path, sources: str, tiny: list[s
     assert sum("optimizer.lr=1e-3" in line for line in table) == 1
 
 
-def test_bad_input_before_anything_runs(people: Path, sources: str, tiny: list[str], tmp_path: Path, calls: list[list[str]]) -> None:
+def test_bad_input_before_anything_runs(
+    people: Path, sources: str, tiny: list[str], tmp_path: Path, calls: list[list[str]]
+) -> None:
     for recipes, options, message in (
         ([], {}, "--recipes"),
         (["baseline-mobilnet"], {}, "did you mean"),

@@ -17,7 +17,10 @@ from passerby.recipes import load_recipe
 
 def pooling_graph(path: Path) -> Path:
     """An ONNX embedder that averages each colour: enough to tell coloured noise apart."""
-    nodes = [helper.make_node("GlobalAveragePool", ["images"], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["output"])]
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["output"]),
+    ]
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 32, 16])
     output = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", 3])
     graph = helper.make_graph(nodes, "pool", [images], [output])
@@ -28,7 +31,9 @@ def pooling_graph(path: Path) -> Path:
 @pytest.fixture
 def run_folder(people: Path, sources: str, tiny: list[str], tmp_path: Path) -> Path:
     recipe = load_recipe("baseline-mobilenetv2", [*tiny, sources])
-    train(recipe, people, tmp_path / "run", recipe_name="tiny", overrides=[sources], device="cpu", progress=False, seed=4)
+    train(
+        recipe, people, tmp_path / "run", recipe_name="tiny", overrides=[sources], device="cpu", progress=False, seed=4
+    )
     return tmp_path / "run"
 
 
@@ -72,7 +77,9 @@ def test_reranking_and_flip_are_recorded(people: Path, tmp_path: Path) -> None:
 
 
 def test_left_out_source(people: Path, run_folder: Path) -> None:
-    record = evaluate(run_folder, people, [f"three={people / 'three'}"], protocol="leave-one-source-out", device="cpu")[0]
+    record = evaluate(run_folder, people, [f"three={people / 'three'}"], protocol="leave-one-source-out", device="cpu")[
+        0
+    ]
     assert record.protocol == "leave-one-source-out"
     assert record.queries == 16
 

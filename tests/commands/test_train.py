@@ -62,7 +62,12 @@ def test_same_seed_same_weights_other_seed_others(run: Runner, tmp_path: Path) -
 def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_weights(
     run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: str
 ) -> None:
-    options = (f"data.batches={batches}", "trainer.max_steps=11", "trainer.checkpoint_every=3", "data.augment.jitter=0.5")
+    options = (
+        f"data.batches={batches}",
+        "trainer.max_steps=11",
+        "trainer.checkpoint_every=3",
+        "data.augment.jitter=0.5",
+    )
     whole = weights(run(tmp_path / "whole", *options))
     step = Baseline.training_step
 
@@ -111,9 +116,11 @@ def test_resume_wants_the_same_run(run: Runner, tmp_path: Path, monkeypatch: pyt
     def killed(self: Baseline, batch: Any, batch_idx: int) -> torch.Tensor:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Baseline, "training_step", killed)
+    step = Baseline.training_step
+    monkeypatch.setattr(Baseline, "training_step", killed)
+    with pytest.raises(Killed):
         run(tmp_path / "run")
+    monkeypatch.setattr(Baseline, "training_step", step)
     with pytest.raises(PasserbyError, match="another recipe or seed"):
         run(tmp_path / "run", "optimizer.lr=0.5", resume=True)
     assert run(tmp_path / "run", resume=True).is_dir()

@@ -21,7 +21,10 @@ def root(tmp_path: Path) -> Path:
     release = tmp_path / "cuhk03" / "cuhk03_release" / "cuhk-03.mat"
     release.parent.mkdir()
     with h5py.File(release, "w") as file:
-        sets = [file.create_dataset(f"set{i}", data=np.array(people, float).T).ref for i, people in enumerate(([[1, 1], [2, 1]], [[1, 2], [1, 3]]))]
+        sets = [
+            file.create_dataset(f"set{i}", data=np.array(people, float).T).ref
+            for i, people in enumerate(([[1, 1], [2, 1]], [[1, 2], [1, 3]]))
+        ]
         file.create_dataset("testsets", data=np.array([sets], dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
     return tmp_path
 

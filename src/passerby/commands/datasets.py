@@ -52,4 +52,6 @@ def synthesise(out: Path, domains: list[str], identities: int, seed: int) -> Non
     try:
         write_market(out, domains or list(DOMAINS), identities, seed)
     except OSError as error:
-        raise PasserbyError(f"--out {out}: cannot be written ({error.strerror}); free room there or choose another folder") from error
+        raise PasserbyError(
+            f"--out {out}: cannot be written ({error.strerror}); free room there or choose another folder"
+        ) from error

@@ -6,7 +6,7 @@ from passerby.errors import PasserbyError
 
 
 def torch_device(name: str) -> str:
-    """torch's name of `auto`, `cpu`, `gpu` or `mps`.
+    """Torch's name of `auto`, `cpu`, `gpu` or `mps`.
 
     Raises:
         PasserbyError: when it is none of these, or not on this machine.

@@ -19,7 +19,6 @@ from passerby.evaluation.overlap import check_disjoint
 from passerby.evaluation.records import Record, Trained, summary, write_record
 from passerby.evaluation.targets import Target, open_target
 from passerby.files import sha256, write_text
-from passerby.models.embedder import Embedder
 from passerby.models.load import load, model_folder
 from passerby.models.saved import ModelCard, current_versions, load_card
 from passerby.report.table import console_table
@@ -52,7 +51,9 @@ def evaluate(
         rerank: k-reciprocal re-ranking.
         flip: average the embeddings of an image and its mirror image.
         device: `auto`, `cpu`, `gpu` or `mps`.
-        json_file, records_folder, report_file: where metrics, records and the HTML report go.
+        json_file: where the metrics go, as JSON.
+        records_folder: where the records go, one file a target.
+        report_file: where the HTML report goes.
         introduction: a paragraph for the head of the report.
 
     Returns:

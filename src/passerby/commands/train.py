@@ -14,7 +14,7 @@ from passerby.data.training_set import TrainingSet, build_sampler
 from passerby.errors import PasserbyError
 from passerby.files import write_text
 from passerby.methods import get_method
-from passerby.methods.base import Method, TrainingFacts
+from passerby.methods.base import TrainingFacts
 from passerby.models.backbone import load_imagenet
 from passerby.models.model import Architecture, Model
 from passerby.models.saved import ModelCard, TrainedOn, current_versions, load_model, load_strictly, save_model
@@ -41,7 +41,8 @@ def train(
         recipe: what to train.
         data_root: folder that holds the datasets.
         out: the run's folder: `model/` (the saved model), `checkpoints/`, `logs/`, `run.json`.
-        recipe_name, overrides: recorded on the card.
+        recipe_name: recorded on the card.
+        overrides: what --set changed in the recipe, recorded on the card.
         budget: recorded on the card.
         seed: fixes initialisation, data order and augmentation.
         device: `auto`, or an accelerator of Lightning's (`cpu`, `gpu`, `mps`).

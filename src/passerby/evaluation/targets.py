@@ -65,9 +65,9 @@ class Target:
 def open_target(spec: str, data_root: Path, held_out: bool = False, seed: int = 0) -> Target:
     """Opens a target by name, or as `name=path` for data of your own.
 
-    VIPeR, PRID, GRID and i-LIDS have ten splits, `cuhk03-classic` (and `cuhk03-labeled-classic`) has twenty. Other datasets have their official query and gallery. Where there are
-    none (CUHK01, data of your own without them), and for a source that is held out, the rule of `left_out_target`
-    holds.
+    VIPeR, PRID, GRID and i-LIDS have ten splits, `cuhk03-classic` and `cuhk03-labeled-classic` twenty. Other datasets have
+    their official query and gallery. Where there are none (CUHK01, data of your own without them), and for a source that is
+    held out, the rule of `left_out_target` holds.
 
     Args:
         spec: name of a dataset, or `name=path`.

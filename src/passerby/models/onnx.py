@@ -95,7 +95,9 @@ class OnnxEmbedder(Embedder):
             return self._run(inputs)
         rest = -len(inputs) % self._batch
         padded = torch.cat([inputs, inputs[-1:].expand(rest, -1, -1, -1)])
-        return torch.cat([self._run(padded[i : i + self._batch]) for i in range(0, len(padded), self._batch)])[: len(inputs)]
+        return torch.cat([self._run(padded[i : i + self._batch]) for i in range(0, len(padded), self._batch)])[
+            : len(inputs)
+        ]
 
     def _run(self, inputs: Tensor) -> Tensor:
         output = torch.from_numpy(self._session.run(None, {self._input: inputs.numpy()})[0])
