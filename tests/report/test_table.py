@@ -120,7 +120,7 @@ def test_a_missing_target_leaves_its_cell_and_the_average_empty(entry: Callable[
 
 def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[..., Record]) -> None:
     plain = entry("viper", 0.4)
-    assert row_key(plain) == row_key(entry("prid", 0.9, seed=2, overrides=("data.sources=other",)))
+    assert row_key(plain) == row_key(entry("prid", 0.9, seed=2))
     others = [
         entry("viper", 0.4, recipe="other"),
         entry("viper", 0.4, overrides=("trainer.lr=1",)),
@@ -140,3 +140,16 @@ def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[...
         "baseline + adabn on 100 images",
         "m",
     ]
+
+
+def test_other_sources_are_another_row_and_left_out_sources_one(entry: Callable[..., Record]) -> None:
+    def record(target: str, sources: tuple[str, ...], protocol: str) -> Record:
+        made = entry(target, 0.4)
+        assert made.training is not None
+        training = made.training.model_copy(update={"sources": sources})
+        return made.model_copy(update={"protocol": protocol, "training": training})
+
+    free = markdown_table([record("viper", ("a", "b"), "free"), record("viper", ("a",), "free")]).splitlines()
+    assert [line.split(" on ")[1].split(" |")[0] for line in free[2:]] == ["a, b", "a"]
+    turns = [record(left, rest, "leave-one-source-out") for left, rest in (("a", ("b", "c")), ("b", ("a", "c")))]
+    assert len(markdown_table(turns).splitlines()) == 3

@@ -15,7 +15,7 @@ from passerby.recipes import load_recipe
 RECIPE = "baseline-demo"
 SOURCES = ("sunny-plaza", "indoor-mall", "snowy-street")
 UNSEEN = "rainy-night"
-IDENTITIES = 400
+IDENTITIES = 200
 
 INTRODUCTION = """\
 A small network was trained from random weights on people of three synthetic domains: {sources}. It was then measured on other

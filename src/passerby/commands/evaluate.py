@@ -134,7 +134,8 @@ def _record(
 def _trained(card: ModelCard) -> Trained:
     return Trained(
         recipe=card.recipe_name,
-        overrides=card.overrides,
+        # The sources stand below by name; what --set said may hold paths of this machine.
+        overrides=tuple(o for o in card.overrides if not o.startswith("data.sources=")),
         budget=card.budget,
         seed=card.seed,
         steps=card.steps,

@@ -97,7 +97,7 @@ def fit(
     trainer = L.Trainer(
         accelerator=device,
         max_steps=method.facts.steps,
-        max_epochs=-1,
+        max_epochs=-(-method.facts.steps // data.sampler.batches),
         precision=settings.precision,
         gradient_clip_val=settings.gradient_clip,
         deterministic=settings.deterministic,

@@ -33,12 +33,13 @@ def markdown_table(records: Sequence[Record]) -> str:
     Wall time and peak memory are those of the training, mean over seeds.
     """
     targets = list(dict.fromkeys(record.target for record in records))
-    rows: dict[tuple[str, ...], list[Record]] = {}
+    rows: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Record]] = {}
     for record in records:
-        rows.setdefault(row_key(record), []).append(record)
+        rows.setdefault((row_key(record), people(record)), []).append(record)
+    several = len({people for _, people in rows}) > 1
     header = ["recipe", "budget", "seeds", *targets, "average", "training, min", "peak, MiB"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    for key, row in rows.items():
+    for (key, sources), row in rows.items():
         seeds = sorted({r.training.seed for r in row if r.training})
         cells = [_target_cell([r for r in row if r.target == target]) for target in targets]
         seconds = [r.training.seconds for r in row if r.training and r.training.seconds is not None]
@@ -47,7 +48,9 @@ def markdown_table(records: Sequence[Record]) -> str:
             "| "
             + " | ".join(
                 [
-                    " ".join(part for part in key[:1] + key[2:] if part),
+                    " ".join(
+                        part for part in (*key[:1], *key[2:], "on " + ", ".join(sources) if several else "") if part
+                    ),
                     key[1],
                     str(len(seeds)),
                     *cells,
@@ -70,8 +73,15 @@ def row_key(record: Record) -> tuple[str, ...]:
     )
     if record.training is None:
         return (record.model, "", *used)
-    overrides = tuple(o for o in record.training.overrides if not o.startswith("data.sources="))
-    return (record.training.recipe, record.training.budget, *overrides, *used)
+    return (record.training.recipe, record.training.budget, *record.training.overrides, *used)
+
+
+def people(record: Record) -> tuple[str, ...]:
+    """Domains that a row's models learnt from. Where sources take turns as the target, all of them make one row."""
+    if record.training is None:
+        return ()
+    turns = (record.target,) if record.protocol.startswith("leave-one") else ()
+    return tuple(sorted({*record.training.sources, *turns}))
 
 
 def _target_cell(records: list[Record]) -> str:
