@@ -33,7 +33,7 @@ def main() -> None:
         images = sorted((Path(folder) / "data" / "sunny-plaza" / "bounding_box_train").iterdir())
         samples = [Sample(path, int(path.name[:4]), int(path.name[6]), "sunny-plaza") for path in images]
         data = TrainingSet([("sunny-plaza", samples)], preprocessing, None, 0, Path(folder))
-        batches = IdentityBalancedSampler(data.identity, data.domain, 16, 4, 0).epoch(0)
+        batches = IdentityBalancedSampler(data.identity, 16, 4, 0).epoch(0)
         generator = torch_generator(0)
         every = [batch for _ in range(40) for batch in batches]
         feeding = min(
