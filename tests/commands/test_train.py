@@ -48,7 +48,7 @@ def test_trains_saves_and_describes(run: Runner, tmp_path: Path) -> None:
     assert [t.domain for t in card.trained_on] == ["one", "two"]
     assert [(t.identities, t.images) for t in card.trained_on] == [(8, 32), (8, 32)]
     assert not model.training
-    rows = (tmp_path / "run" / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
+    rows = (tmp_path / "run" / "logs" / "part-0" / "metrics.csv").read_text().splitlines()
     assert {"cross_entropy", "triplet", "loss"} <= set(rows[0].split(","))
 
 

@@ -90,20 +90,22 @@ def fit(
             save_on_exception=False,
         )
     ]
+    # Each part of a resumed run logs into a folder of its own: nothing of the earlier parts is lost.
+    part = f"part-{len(list((out / 'logs').glob('part-*')))}"
     timer = Timer()
     callbacks.append(timer)
     if progress:
         callbacks.append(RichProgressBar())
     trainer = L.Trainer(
         accelerator=device,
+        devices=settings.devices,
         max_steps=method.facts.steps,
         max_epochs=-(-method.facts.steps // data.sampler.batches),
         precision=settings.precision,
         gradient_clip_val=settings.gradient_clip,
         deterministic=settings.deterministic,
         callbacks=callbacks,
-        # Each part of a resumed run logs into a version folder of its own: nothing of the earlier parts is lost.
-        logger=[CSVLogger(out, "logs", flush_logs_every_n_steps=50), TensorBoardLogger(out, "logs")],
+        logger=[CSVLogger(out, "logs", part, flush_logs_every_n_steps=50), TensorBoardLogger(out, "logs", part)],
         plugins=[AtomicCheckpoints()],
         log_every_n_steps=min(10, method.facts.steps),
         enable_progress_bar=progress,

@@ -96,7 +96,8 @@ def train(
         trained_on=tuple(_describe(source) for source in sources),
         versions=current_versions(),
     )
-    save_model(out / "model", model, card)
+    if method.global_rank == 0:
+        save_model(out / "model", model, card)
     return out / "model"
 
 

@@ -45,6 +45,8 @@ class TrainerSettings(BaseModel):
     """Passes of the sampler over its identities (or images)."""
     max_steps: int | None = Field(None, gt=0)
     """Base steps; where given, it counts instead of max_epochs."""
+    devices: int = Field(1, gt=0)
+    """Processes that share each batch (DDP): GPUs, or processes on the CPU."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     gradient_clip: float | None = Field(None, gt=0)
     """Largest norm of the gradient; null does not clip."""
