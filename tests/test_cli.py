@@ -1,5 +1,6 @@
 """The command line: help that teaches, one line and exit code 2 for bad input."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -44,6 +45,16 @@ def test_bad_input_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None
         (["datasets", "check", "viper", "--data-root", "nowhere"], "viper"),
         (["recipes", "show", "baseline-mobilenetv2", "--set", "optimizer.lrr=1"], "did you mean 'lr'?"),
         (["recipes", "show", "baseline-mobilenetv2", "--set", "optimizer.lr"], "--set"),
+        (["recipes", "show", "baseline-mobilenetv2", "--set", "optimizer=adam"], "optimizer: a section"),
+        (["recipes", "show", "baseline-mobilenetv2", "--set", "method=baseline"], "method: a section"),
+        (["recipes", "show", "nowhere.yaml"], "recipes list"),
+        (
+            ["evaluate", "m.onnx", "--data-root", ".", "--targets", "viper", "--protocol", "leave-one-source"],
+            "did you mean",
+        ),
+        (["evaluate", "m.onnx", "--data-root", ".", "--targets", "viper", "--json", "."], "a folder"),
+        (["datasets", "synth", "--out", "/dev/null/s", "--domains", "sunny-plaza"], "/dev/null"),
+        (["demo", "--out", "/dev/null"], "/dev/null"),
         (["evaluate", "nowhere", "--data-root", ".", "--targets", "viper"], "nowhere"),
         (["embed", "nowhere", "--images", "nowhere", "--out", "out.npz"], "no such folder"),
     ],
@@ -77,3 +88,32 @@ def test_datasets_list() -> None:
     listed = CliRunner().invoke(app, ["datasets", "list"]).output
     assert "market1501" in listed
     assert "29,419" in listed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "--bogus"], ["train"], ["nothing"], ["bench", "--seeds", "0"], ["train", "a", "--budget", "fast"]],
+)
+def test_usage_errors_end_with_2_and_no_traceback(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert "Error" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_what_the_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import passerby.commands.recipes as recipes
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "there/out.json")
+
+    monkeypatch.setattr(recipes, "show_recipe", refused)
+    monkeypatch.setattr(sys, "argv", ["passerby", "recipes", "show", "baseline-mobilenetv2"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        "passerby: there/out.json: no space left on device; free room there, or choose another place\n"
+    )

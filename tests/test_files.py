@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -130,3 +130,22 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000
     (tmp_path / "a").write_bytes(data)
     assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("verb", [atomic_file, atomic_folder])
+def test_a_full_disk_names_the_file_that_was_meant(
+    tmp_path: Path, verb: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    with pytest.raises(OSError, match="No space left") as raised:
+        fill(verb(tmp_path / "a"), OSError(28, "No space left on device"))
+    assert raised.value.filename == str(tmp_path / "a")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"exists|directory") as raised:
+        fill(verb(tmp_path / "file" / "a"), RuntimeError())
+    assert raised.value.filename.startswith(str(tmp_path / "file"))
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="directory") as raised, atomic_file(tmp_path):
+        pass
+    assert raised.value.filename == str(tmp_path)

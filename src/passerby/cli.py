@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, explain_system_error
 
 app = typer.Typer(
     name="passerby",
@@ -26,7 +26,10 @@ app.add_typer(recipes_app, name="recipes")
 DataRoot = Annotated[Path, typer.Option(help="Folder that holds the datasets, in torchreid's folder names.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override of a recipe's key, as in optimizer.lr=1e-3; may be repeated."),
+    typer.Option(
+        "--set",
+        help="Override of a recipe's key, as in data.sources=market1501,cuhk03; may be repeated. `recipes show` names the keys.",
+    ),
 ]
 BudgetOption = Annotated[
     Literal["quick", "standard", "full"],
@@ -44,7 +47,7 @@ def _listed(text: str) -> list[str]:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run and of report.html.")] = Path("demo"),
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Fixes people, cameras and training.")] = 0,
 ) -> None:
     """Train on three synthetic domains, measure on an unseen fourth, write report.html. Minutes on two cores."""
     from passerby.commands.demo import demo as run
@@ -61,7 +64,7 @@ def train(
     budget: BudgetOption = "full",
     seed: Annotated[int, typer.Option(help="Fixes initialisation, data order and augmentation.")] = 0,
     device: Device = "auto",
-    init_from: Annotated[Path | None, typer.Option(help="Start from this saved model's weights.")] = None,
+    init_from: Annotated[Path | None, typer.Option(help="Start from the weights of this run or saved model.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Take up the run in --out where its last checkpoint left it.")
     ] = False,
@@ -129,8 +132,15 @@ def bench(
     data_root: DataRoot,
     out: Annotated[Path, typer.Option(help="Folder of cells and records; a finished cell there is never run again.")],
     overrides: Overrides = None,
-    protocol: Annotated[str, typer.Option(help="A named protocol, or free.")] = "free",
-    targets: Annotated[str, typer.Option(help="Comma-separated targets of a free protocol.")] = "",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="large-to-small, leave-one-out, single-source, leave-one-source-out or free (docs/protocols.md)."
+        ),
+    ] = "free",
+    targets: Annotated[
+        str, typer.Option(help="Comma-separated targets, or name=path for your own; a named protocol may have its own.")
+    ] = "",
     seeds: Annotated[int, typer.Option(help="Seeds 0 .. N - 1.", min=1)] = 3,
     budget: BudgetOption = "quick",
     device: Device = "auto",
@@ -146,7 +156,7 @@ def bench(
 @app.command()
 def embed(
     model: Annotated[Path, typer.Argument(help="A saved model, a run's folder, or an .onnx embedder.")],
-    images: Annotated[Path, typer.Option(help="Folder of person crops, searched through and through.")],
+    images: Annotated[Path, typer.Option(help="Folder of person crops, subfolders included.")],
     out: Annotated[Path, typer.Option(help="A .npz file: `paths` [N] and `embeddings` [N, D] float32.")],
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")
@@ -190,7 +200,7 @@ def datasets_synth(
     out: Annotated[Path, typer.Option(help="Folder to write; each domain in Market-1501's layout.")],
     domains: Annotated[str, typer.Option(help="Comma-separated synthetic domains; all by default.")] = "",
     identities: Annotated[int, typer.Option(help="People a domain.", min=2)] = 200,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Fixes people and cameras.")] = 0,
 ) -> None:
     """Draw synthetic pedestrians."""
     from passerby.commands.datasets import synthesise
@@ -224,6 +234,9 @@ def main() -> None:
         app()
     except PasserbyError as error:
         print(f"passerby: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"passerby: {explain_system_error(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("passerby: interrupted", file=sys.stderr)

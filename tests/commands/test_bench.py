@@ -120,3 +120,20 @@ def test_bad_input_before_anything_runs(
         with pytest.raises(PasserbyError, match=message):
             bench(recipes, people, tmp_path / "bench", [*tiny, sources], **arguments)
     assert calls == []
+
+
+def test_a_cell_that_another_bench_runs_is_left_alone(
+    people: Path, sources: str, tiny: list[str], tmp_path: Path, calls: list[list[str]]
+) -> None:
+    import fcntl
+
+    assert start(people, tmp_path / "bench", tiny, sources, seeds=1) == 0
+    (cell,) = (tmp_path / "bench" / "cells").iterdir()
+    (cell / "records" / "three.json").unlink()
+    calls.clear()
+    with (cell / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert start(people, tmp_path / "bench", tiny, sources, seeds=1) == 1
+    assert calls == []
+    assert start(people, tmp_path / "bench", tiny, sources, seeds=1) == 0
+    assert [c[0] for c in calls] == ["evaluate"]

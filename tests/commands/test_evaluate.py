@@ -129,3 +129,25 @@ def test_the_model_that_is_measured_is_the_one_that_was_trained(run_folder: Path
     save_file({key: torch.zeros_like(value) if "conv" in key else value for key, value in state.items()}, weights)
     with pytest.raises(PasserbyError, match="sha256"):
         evaluate(run_folder, people, target, device="cpu")
+
+
+def test_what_cannot_be_meant(run_folder: Path, people: Path, tmp_path: Path) -> None:
+    three = f"three={people / 'three'}"
+    for targets, options, message in (
+        ([three, three], {}, "'three' stands there twice"),
+        ("viper", {}, "give a list"),
+        ([three], {"protocol": "leave-one-source"}, "no protocol 'leave-one-source'"),
+        ([three], {"json_file": tmp_path}, "a folder"),
+        ([three], {"report_file": str(tmp_path)}, "a folder"),
+    ):
+        with pytest.raises(PasserbyError, match=message):
+            evaluate(run_folder, people, targets, device="cpu", **options)
+
+
+def test_a_card_that_does_not_say_its_sources(run_folder: Path, people: Path) -> None:
+    card = run_folder / "model" / "card.json"
+    written = json.loads(card.read_text())
+    for recipe in ({}, {"data": {"sources": 3}}):
+        card.write_text(json.dumps({**written, "recipe": recipe}))
+        with pytest.raises(PasserbyError, match="does not say what it was trained on"):
+            evaluate(run_folder, people, [f"three={people / 'three'}"], device="cpu")

@@ -1,6 +1,7 @@
 """Training: a saved model, resume, and what stops it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,64 @@ def test_the_run_is_described_before_training(run: Runner, tmp_path: Path) -> No
     described = json.loads((tmp_path / "run" / "run.json").read_text())
     assert described["seed"] == 5
     assert described["recipe"]["model"]["backbone"] == "test_resnet"
+
+
+def test_a_checkpoint_of_another_model_or_a_damaged_one_is_refused(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "other", "model.backbone=test_byobnet")
+    run(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    whole = last.read_bytes()
+    for bytes_, message in (
+        ((tmp_path / "other" / "checkpoints" / "last.ckpt").read_bytes(), "weights of another model"),
+        (whole[:5000], "no checkpoint that can be read"),
+        (b"", "no checkpoint that can be read"),
+    ):
+        last.write_bytes(bytes_)
+        with pytest.raises(PasserbyError, match=message) as error:
+            run(tmp_path / "run", resume=True)
+        assert "\n" not in str(error.value)
+        assert str(last) in str(error.value)
+    last.write_bytes(whole)
+    assert run(tmp_path / "run", resume=True).is_dir()
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("unexpected pos 289088 vs 288984"), OSError(28, "No space left on device")]
+)
+def test_a_full_disk_keeps_the_last_checkpoint(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    save = torch.save
+
+    def full(checkpoint: dict[str, Any], path: Path) -> None:
+        if checkpoint["global_step"] > 2:
+            Path(path).write_bytes(b"half")
+            raise error
+        save(checkpoint, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(PasserbyError, match=r"last\.ckpt: the checkpoint cannot be written .* free room"):
+        run(tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in checkpoints.iterdir()] == ["last.ckpt"]
+    assert torch.load(checkpoints / "last.ckpt", weights_only=False)["global_step"] == 2
+    monkeypatch.setattr(torch, "save", save)
+    assert run(tmp_path / "run", resume=True).is_dir()
+
+
+def test_starts_from_the_folder_of_a_run(run: Runner, tmp_path: Path) -> None:
+    run(tmp_path / "first")
+    assert run(tmp_path / "second", "trainer.max_steps=1", init_from=tmp_path / "first").is_dir()
+
+
+def test_what_is_wrong_is_said_before_anything_is_written(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PasserbyError, match="a file; give a folder"):
+        run(tmp_path / "file")
+    recipe = load_recipe("baseline-mobilenetv2", [])
+    with pytest.raises(PasserbyError, match="--device tpu"):
+        train(recipe, tmp_path, tmp_path / "run", recipe_name="tiny", device="tpu")
+    assert not (tmp_path / "run").exists()

@@ -144,3 +144,24 @@ def test_to_tensor_is_a_channels_last_view() -> None:
 def test_settings_that_make_no_sense_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Preprocessing.model_validate({"height": 16, "width": 8, **values})
+
+
+def test_grey_of_16_bits_is_scaled_and_not_cut_off(tmp_path: Path) -> None:
+    grey = noise(12, 9)[..., 0]
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "a.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "a.tiff")
+    for name in ("a.png", "a.tiff"):
+        np.testing.assert_array_equal(np.asarray(open_image(tmp_path / name)), np.stack([grey] * 3, 2))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_grey_of_32_bits_is_refused(tmp_path: Path, kind: type) -> None:
+    Image.fromarray(noise(12, 9)[..., 0].astype(kind)).save(tmp_path / "a.tiff")
+    assert "32-bit grey says nothing of its white" in opened(tmp_path / "a.tiff")
+
+
+def test_an_orientation_tag_is_not_heeded(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(12, 9)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.png")), noise(12, 9))

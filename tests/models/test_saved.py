@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from passerby.errors import PasserbyError
@@ -171,3 +172,21 @@ def test_an_interrupted_save_keeps_the_old_model(
     assert names(folder.parent) == ["model"]
     save_model(folder, model, card)
     assert torch.equal(load_model(folder)[0].neck.weight, model.neck.weight)
+
+
+def test_a_dimension_that_the_weights_do_not_give(folder: Path) -> None:
+    rewrite(folder, dimension=12)
+    with pytest.raises(PasserbyError, match=r"card\.json: dimension 12, but the weights give"):
+        load_model(folder)
+
+
+def test_a_full_disk_is_one_clear_error(
+    model: Model, card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("passerby.models.saved.save_file", full)
+    with pytest.raises(PasserbyError, match=r"cannot be written .*No space left.*free room"):
+        save_model(tmp_path / "new", model, card)
+    assert names(tmp_path) == []

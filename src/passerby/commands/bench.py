@@ -1,5 +1,6 @@
 """passerby bench: recipes x seeds x cells of a protocol, each trained and measured once, and the table of them all."""
 
+import fcntl
 import hashlib
 import json
 import subprocess
@@ -53,6 +54,14 @@ class BenchCell:
     def run(self, data_root: Path, device: str) -> str | None:
         """Trains and measures in processes of their own; returns the last line of what went wrong, or None."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"another bench is at work on it, or left a process that is ({self.folder})"
+            return None if self.finished else self._train_and_measure(data_root, device, lock.fileno())
+
+    def _train_and_measure(self, data_root: Path, device: str, lock: int) -> str | None:
         run = self.folder / "run"
         common = ["--data-root", str(data_root), "--device", device]
         if not (run / "model" / CARD).exists():
@@ -69,18 +78,22 @@ class BenchCell:
             ]
             arguments += [part for override in self.overrides for part in ("--set", override)]
             arguments += ["--resume"] if (run / "run.json").exists() else []
-            if error := self._call(arguments):
+            if error := self._call(arguments, lock):
                 return error
         arguments = ["evaluate", str(run), *common, "--targets", ",".join(self.targets), "--protocol", self.protocol]
-        return self._call([*arguments, "--records", str(self.records)])
+        return self._call([*arguments, "--records", str(self.records)], lock)
 
-    def _call(self, arguments: list[str]) -> str | None:
+    def _call(self, arguments: list[str], lock: int) -> str | None:
         log = self.folder / "log.txt"
         with log.open("a", encoding="utf-8") as stream:
             stream.write(f"$ passerby {' '.join(arguments)}\n")
             stream.flush()
+            # The process holds the lock as well: it may outlive a bench that is killed.
             code = subprocess.call(
-                [sys.executable, "-m", "passerby", *arguments], stdout=stream, stderr=subprocess.STDOUT
+                [sys.executable, "-m", "passerby", *arguments],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                pass_fds=(lock,),
             )
         if code == 0:
             return None
@@ -138,7 +151,7 @@ def bench(
             progress.update(task, description=f"{cell.recipe} seed {cell.seed} -> {','.join(cell.targets)}")
             if error := cell.run(data_root, device):
                 failures.append(f"{cell.recipe} seed {cell.seed}: {error}")
-                console.print(failures[-1], style="red")
+                console.print(failures[-1], style="red", markup=False, soft_wrap=True)
             progress.advance(task)
     records = read_records(out)
     if records:

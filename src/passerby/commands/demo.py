@@ -55,7 +55,6 @@ def demo(out: Path, seed: int) -> Path:
         out / "run",
         data,
         list(specs.values()),
-        protocol="demo",
         json_file=out / "metrics.json",
         records_folder=out / "records",
         report_file=report,

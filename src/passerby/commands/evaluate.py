@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from passerby.commands.device import torch_device
 from passerby.data.datasets import get_dataset, source_samples
+from passerby.data.protocols import get_protocol
 from passerby.data.sample import Sample
+from passerby.data.settings import DataSettings
 from passerby.data.sources import listing_digest
 from passerby.errors import PasserbyError
 from passerby.evaluation.measure import Measurement, measure
@@ -20,7 +23,7 @@ from passerby.evaluation.records import Record, Trained, summary, write_record
 from passerby.evaluation.targets import Target, open_target
 from passerby.files import sha256, write_text
 from passerby.models.load import load, model_folder
-from passerby.models.saved import ModelCard, current_versions, load_card
+from passerby.models.saved import CARD, ModelCard, current_versions, load_card
 from passerby.report.table import console_table
 
 LEFT_OUT = "leave-one-source-out"
@@ -35,9 +38,9 @@ def evaluate(
     rerank: bool = False,
     flip: bool = False,
     device: str = "auto",
-    json_file: Path | None = None,
-    records_folder: Path | None = None,
-    report_file: Path | None = None,
+    json_file: str | Path | None = None,
+    records_folder: str | Path | None = None,
+    report_file: str | Path | None = None,
     introduction: str = "",
 ) -> list[Record]:
     """Measures a model on targets, prints the table, and writes what is asked for.
@@ -64,10 +67,19 @@ def evaluate(
     """
     if not targets:
         raise PasserbyError("--targets: empty; name the datasets to measure on, as in --targets viper,prid")
+    if isinstance(targets, str):
+        raise PasserbyError(f"targets: the text '{targets}'; give a list, as in ['viper', 'prid']")
+    get_protocol(protocol)
+    for file in (json_file, report_file):
+        if file is not None and Path(file).is_dir():
+            raise PasserbyError(f"{file}: a folder; give the name of a file to write")
     model, data_root = Path(model), Path(data_root)
     embedder = load(model, torch_device(device))
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
     opened = [open_target(spec, data_root, held_out=protocol == LEFT_OUT) for spec in targets]
+    names = [target.name for target in opened]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise PasserbyError(f"--targets: '{twice}' stands there twice; name each target once")
     if card is not None:
         _check_unseen(card, data_root, opened)
     console = Console()
@@ -77,19 +89,23 @@ def evaluate(
         measurement = measure(embedder, target, reranked=rerank, flip=flip, progress=console.is_terminal)
         seconds = time.perf_counter() - started
         if target.note:
-            console.print(f"{target.name}: {target.note}", style="yellow")
+            console.print(f"{target.name}: {target.note}", style="yellow", markup=False, soft_wrap=True)
         records.append(_record(model, card, measurement, protocol, flip, seconds))
         measurements.append(measurement)
         if records_folder is not None:
-            write_record(records_folder / f"{target.name}.json", records[-1])
+            write_record(Path(records_folder) / f"{target.name}.json", records[-1])
     console.print(console_table(records))
     if json_file is not None:
-        write_text(json_file, json.dumps(summary(records), indent=1) + "\n")
+        write_text(Path(json_file), json.dumps(summary(records), indent=1) + "\n")
     if report_file is not None:
         from passerby.report.html import write_report
 
         write_report(
-            report_file, f"{model.name} on {', '.join(t.name for t in opened)}", records, measurements, introduction
+            Path(report_file),
+            f"{model.name} on {', '.join(t.name for t in opened)}",
+            records,
+            measurements,
+            introduction,
         )
         console.print(f"report: {report_file}")
     return records
@@ -97,11 +113,18 @@ def evaluate(
 
 def _check_unseen(card: ModelCard, data_root: Path, targets: list[Target]) -> None:
     """The same file or person in source and target at once is no unseen domain."""
+    try:
+        data = DataSettings.model_validate(card.recipe.get("data"))
+    except ValidationError as error:
+        raise PasserbyError(
+            f"{CARD} of the model: its recipe does not say what it was trained on, so no target is known to be unseen; "
+            "copy the card again"
+        ) from error
     sources: list[Sample] = []
-    for spec in card.recipe["data"]["sources"]:
+    for spec in data.sources:
         # A source that is not on this machine shares no file with a target that is.
         with suppress(PasserbyError):
-            sources += source_samples(get_dataset(spec), data_root, card.recipe["data"]["images"])
+            sources += source_samples(get_dataset(spec), data_root, data.images)
     for target in targets:
         check_disjoint(sources, target.samples)
 

@@ -15,8 +15,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from passerby.data.sampling import BatchSampler, BatchStream
 from passerby.data.training_set import BatchLoader, TrainingSet
+from passerby.errors import PasserbyError
 from passerby.files import atomic_file
 from passerby.methods.base import Method
+from passerby.models.saved import load_strictly
 from passerby.recipes.recipe import TrainerSettings
 
 
@@ -24,9 +26,19 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Lightning's checkpoints, written beside their place and renamed: a kill while saving leaves the last one whole."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes a checkpoint atomically."""
-        with atomic_file(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        """Writes a checkpoint atomically.
+
+        Raises:
+            PasserbyError: when it cannot be written whole; the last one is as it was.
+        """
+        try:
+            with atomic_file(Path(path)) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:  # torch's writer raises a RuntimeError when the disk is full
+            reason = error.strerror if isinstance(error, OSError) else "the disk is full, or it failed"
+            raise PasserbyError(
+                f"{path}: the checkpoint cannot be written ({reason}); free room there, then go on with --resume"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -69,13 +81,18 @@ def fit(
         data: what it is trained on.
         settings: precision, checkpoints.
         out: checkpoints go to out/checkpoints, logs to out/logs.
-        device: `auto`, or an accelerator of Lightning's (`cpu`, `gpu`, `mps`).
+        device: `auto`, `cpu`, `gpu` or `mps`, which are Lightning's accelerators.
         checkpoint: where to take up the run; None starts it.
         progress: show a progress bar.
 
     Returns:
         what it cost, earlier parts of a resumed run included.
+
+    Raises:
+        PasserbyError: when the checkpoint is damaged or another model's, or a new one cannot be written.
     """
+    if checkpoint is not None:
+        _check(checkpoint, method)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
     warnings.filterwarnings("ignore", message=".*(lr_scheduler.step|treespec).*")
@@ -120,3 +137,14 @@ def fit(
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     )
     return Cost(timer.time_elapsed("train"), peak)
+
+
+def _check(checkpoint: Path, method: Method) -> None:
+    """Refuses a checkpoint that is damaged or not of this method and model, before the trainer stumbles over it."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["state_dict"]
+    except Exception as error:  # what a damaged zip or pickle raises is of many types
+        raise PasserbyError(
+            f"{checkpoint}: no checkpoint that can be read; remove it to train from the start, or copy it again"
+        ) from error
+    load_strictly(method, state, checkpoint)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from passerby.commands.device import torch_device
 from passerby.commands.fitting import TrainingData, fit
 from passerby.data.images import Preprocessing
 from passerby.data.sources import Source, by_camera, listing_digest, open_sources
@@ -16,6 +17,7 @@ from passerby.files import write_text
 from passerby.methods import get_method
 from passerby.methods.base import TrainingFacts
 from passerby.models.backbone import load_imagenet
+from passerby.models.load import model_folder
 from passerby.models.model import Architecture, Model
 from passerby.models.saved import ModelCard, TrainedOn, current_versions, load_model, load_strictly, save_model
 from passerby.recipes import Recipe
@@ -45,8 +47,8 @@ def train(
         overrides: what --set changed in the recipe, recorded on the card.
         budget: recorded on the card.
         seed: fixes initialisation, data order and augmentation.
-        device: `auto`, or an accelerator of Lightning's (`cpu`, `gpu`, `mps`).
-        init_from: a saved model whose weights the training starts from.
+        device: `auto`, `cpu`, `gpu` or `mps`.
+        init_from: a saved model, or the folder of a run, whose weights the training starts from.
         resume: take up the run in `out` where its last checkpoint left it.
         progress: show a progress bar.
 
@@ -57,6 +59,7 @@ def train(
         PasserbyError: for bad input, a run that exists already, and a loss that is not finite.
     """
     run = json.dumps({"seed": seed, "recipe": recipe.model_dump(mode="json")}, indent=2)
+    torch_device(device)
     checkpoint = _checkpoint(out, run, resume)
     preprocessing = Preprocessing(height=recipe.data.height, width=recipe.data.width)
     sources = open_sources(recipe.data.sources, data_root, recipe.data.images)
@@ -65,7 +68,7 @@ def train(
         domains = [(name, tuple(part)) for source in sources for name, part in by_camera(source.domain, source.samples)]
     training_set = TrainingSet(domains, preprocessing, recipe.data.images_per_identity, seed)
     for message in training_set.unreadable:
-        Console(stderr=True).print(f"left out: {message}", style="yellow")
+        Console(stderr=True).print(f"left out: {message}", style="yellow", markup=False, soft_wrap=True)
     sampler = build_sampler(recipe.data, training_set, seed)
     facts = TrainingFacts(
         classes=training_set.classes,
@@ -103,6 +106,8 @@ def train(
 
 def _checkpoint(out: Path, run: str, resume: bool) -> Path | None:
     """The checkpoint to go on from; None for a new run."""
+    if out.exists() and not out.is_dir():
+        raise PasserbyError(f"--out {out}: a file; give a folder for the run")
     last = out / "checkpoints" / "last.ckpt"
     if not resume:
         if last.exists() or (out / "model").exists():
@@ -124,7 +129,7 @@ def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, 
     )
     model = Model(architecture, preprocessing)
     if init_from is not None:
-        load_strictly(model, load_model(init_from)[0].state_dict(), init_from)
+        load_strictly(model, load_model(model_folder(init_from))[0].state_dict(), init_from)
     elif settings.weights != "none":
         packaged = data_root / "weights" / f"{settings.backbone}_imagenet.safetensors"
         given = None if settings.weights in (None, "hub") else Path(str(settings.weights))

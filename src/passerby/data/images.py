@@ -78,12 +78,14 @@ class Preprocessing(BaseModel):
 def open_image(path: Path) -> Image.Image:
     """An image file, decoded, in RGB.
 
+    Pixels are taken as they are stored: an orientation tag (EXIF) is not heeded, and transparency is dropped.
+
     Raises:
-        PasserbyError: when the file is missing, empty, truncated or no image.
+        PasserbyError: when the file is missing, empty, truncated, no image, or of pixels whose white is not known.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return _eight_bit(image).convert("RGB")
     except FileNotFoundError as error:
         raise PasserbyError(f"{path}: no such image file") from error
     except Exception as error:  # Pillow's decoders raise errors of many types on damaged bytes
@@ -95,6 +97,15 @@ def open_image(path: Path) -> Image.Image:
 def to_tensor(images: Pixels) -> Tensor:
     """uint8 [N, H, W, 3] as a tensor [N, 3, H, W] in channels_last, without a copy."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits scaled to 8 (Pillow's own conversion would cut it off at 255, to white); other images as they are."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) * 255 // 65535).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit grey says nothing of its white; save it with 8 or 16 bits")
+    return image
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -1,20 +1,14 @@
-"""Ranking metrics of re-identification: CMC, mAP and mINP, exact, without a full score matrix.
-
-A query's ranks follow from counting: a match at score s has the rank 1 + (matches above it) + (others at s or above).
-The others are counted in the sorted row of scores. Sorting costs less than half of the matrix product that made the
-row, whatever the number of matches.
-"""
+"""Ranking metrics of re-identification: CMC, mAP and mINP, exact, without a full score matrix."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from passerby.errors import PasserbyError
 from passerby.evaluation.ranking_blocks import cosine_blocks
+from passerby.evaluation.ranking_counts import match_ranks
 from passerby.evaluation.ranking_labels import Labels
 
 
@@ -74,7 +68,6 @@ class Ranker:
         self.labels = labels
         queries = labels.shape[0]
         self._seen = 0
-        self._scratch = torch.empty(0)
         self._first_rank = torch.zeros(queries, dtype=torch.int64)
         self._average_precision = torch.full((queries,), torch.nan, dtype=torch.float64)
         self._inverse_penalty = torch.full((queries,), torch.nan, dtype=torch.float64)
@@ -88,34 +81,21 @@ class Ranker:
         end = self.labels.check_block(scores, self._seen)
         rows = slice(self._seen, end)
         group = self.labels.group(self._seen, end)
-        index, match = group.index.to(scores.device), group.match.to(scores.device)
-        own = scores.gather(1, index)
-        best_first = own.masked_fill(~match, -torch.inf).sort(1, descending=True).values
-        lowest = own.masked_fill(~match, torch.inf).amin(1, keepdim=True)
-        # What lies below the last match need not be told apart: levelled, a trained model's row sorts much faster.
-        others = torch.maximum(scores, torch.nextafter(lowest, -lowest.new_tensor(torch.inf)), out=self._room(scores))
-        others = _sort_rows(others.scatter_(1, index, -torch.inf))
-        # Sorting puts NaN and infinity last.
-        if not (torch.isfinite(own).all() and (others[:, -1] < torch.inf).all()):
+        ranks = match_ranks(scores, group)
+        if not ranks.all():
             raise PasserbyError(
-                f"scores: NaN or infinity for one of the queries {self._seen} to {end - 1}; check the model"
+                f"scores: NaN or infinity for query {self._seen + int((ranks == 0).any(1).int().argmax())}; "
+                "check the model"
             )
-        number = torch.arange(1, index.shape[1] + 1, device=scores.device)
-        ranks = (number + others.shape[1] - torch.searchsorted(others, best_first)).cpu()
-        matches = match.sum(1).cpu()
+        matches = group.match.sum(1)
         matched = matches > 0
-        precision = (number.cpu() / ranks.double()).where(number.cpu() <= matches[:, None], 0.0)
+        number = torch.arange(1, ranks.shape[1] + 1)
+        precision = (number / ranks.double()).where(number <= matches[:, None], 0.0)
         last_rank = ranks.gather(1, (matches - 1).clamp(min=0)[:, None])[:, 0]
         self._first_rank[rows] = ranks[:, 0].where(matched, 0)
         self._average_precision[rows] = precision.sum(1) / matches.where(matched, torch.nan)
         self._inverse_penalty[rows] = matches.double().where(matched, torch.nan) / last_rank
         self._seen = end
-
-    def _room(self, scores: Tensor) -> Tensor:
-        """Memory for a copy of `scores`, kept from block to block: fresh memory would cost more than the copy."""
-        if self._scratch.numel() < scores.numel() or self._scratch.device != scores.device:
-            self._scratch = torch.empty(scores.numel(), device=scores.device)
-        return self._scratch[: scores.numel()].view_as(scores)
 
     def result(self) -> RankingResult:
         """What was found, once the scores of all queries have been added.
@@ -172,14 +152,3 @@ def rank(
     """
     labels = Labels(query_ids, gallery_ids, query_cameras, gallery_cameras)
     return rank_scores(cosine_blocks(query, gallery), labels)
-
-
-def _sort_rows(scores: Tensor) -> Tensor:
-    """`scores` [n, G] sorted upwards along each row, in place where they lie on the CPU."""
-    if scores.device.type != "cpu":
-        return scores.sort(1).values
-    # NumPy sorts floats with vector instructions, 20 x faster than torch.sort does on the CPU, and lets go of the GIL.
-    workers = torch.get_num_threads()
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda rows: rows.sort(axis=1), np.array_split(scores.numpy(), workers)))
-    return scores

@@ -8,12 +8,15 @@ from torch import Tensor
 
 from passerby.errors import PasserbyError
 
-BLOCK_SCORES = 1 << 23
-"""Scores in a block: 32 MiB of float32. The matrix product runs at full speed, and it is small beside the features."""
+BLOCK_SCORES = 1 << 24
+"""Scores in a block: 64 MiB of float32. Large enough that starting threads for each block costs little."""
 
 
 def cosine_blocks(query: Tensor, gallery: Tensor, block_scores: int = BLOCK_SCORES) -> Iterator[Tensor]:
     """Yields the inner products of query and gallery in blocks [n, G] that follow each other; higher is more alike.
+
+    The blocks share one piece of memory, since fresh memory would take a sixth of the time: each overwrites the one
+    before. Copy what is to be kept.
 
     Args:
         query: [Q, D] float32, L2-normalised.
@@ -24,7 +27,10 @@ def cosine_blocks(query: Tensor, gallery: Tensor, block_scores: int = BLOCK_SCOR
         PasserbyError: when the widths differ or a feature is not finite.
     """
     check_features(query, gallery)
-    yield from (part @ gallery.T for part in torch.split(query, max(1, block_scores // len(gallery))))
+    rows = max(1, block_scores // len(gallery))
+    memory = query.new_empty(min(rows, len(query)), len(gallery))
+    for part in torch.split(query, rows):
+        yield torch.mm(part, gallery.T, out=memory[: len(part)])
 
 
 def check_features(query: Tensor, gallery: Tensor) -> None:

@@ -1,5 +1,6 @@
 """Any timm network as a feature extractor that puts out maps [N, C, h, w]."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
         PasserbyError: when the file or the hub has no weights that fit; every key that does not fit is named.
     """
     if weights is None:
+        # Its warnings of every vain attempt would bury the one line that helps.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         try:
             state = _create(backbone.name, backbone.image_size, pretrained=True).state_dict()
         except Exception as error:  # the hub raises errors of several libraries

@@ -106,7 +106,7 @@ def _as_image(image: object) -> Image.Image:
         array = array.transpose(1, 2, 0)
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise PasserbyError(
-            f"embed: an image of shape {tuple(array.shape)}; give RGB arrays [h, w, 3] or tensors [3, h, w]"
+            f"embed: an image of shape {tuple(array.shape)}; give a list of RGB arrays [h, w, 3] or tensors [3, h, w]"
         )
     if array.dtype != np.uint8:
         low, high = array.min(), array.max()

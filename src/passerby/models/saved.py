@@ -68,9 +68,18 @@ def current_versions() -> dict[str, str]:
 
 
 def save_model(folder: Path, model: Model, card: ModelCard) -> None:
-    """Writes `folder` whole or not at all; an older one stays as it was until the new one is complete."""
+    """Writes `folder` whole or not at all; an older one stays as it was until the new one is complete.
+
+    Raises:
+        PasserbyError: when the weights cannot be written.
+    """
     with atomic_folder(folder) as temporary:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary / WEIGHTS)
+        try:
+            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary / WEIGHTS)
+        except SafetensorError as error:  # its way to say that the disk is full
+            raise PasserbyError(
+                f"{folder / WEIGHTS}: cannot be written ({error}); free room there, then go on with --resume"
+            ) from error
         card = card.model_copy(update={"weights_sha256": sha256(temporary / WEIGHTS)})
         (temporary / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -117,6 +126,10 @@ def load_model(folder: Path) -> tuple[Model, ModelCard]:
     if sha256(folder / WEIGHTS) != card.weights_sha256:
         raise PasserbyError(
             f"{folder / WEIGHTS}: not the weights that the card describes (sha256 differs); copy both files again"
+        )
+    if card.dimension != model.dimension:
+        raise PasserbyError(
+            f"{folder / CARD}: dimension {card.dimension}, but the weights give {model.dimension}; copy both files again"
         )
     return model.eval(), card
 

@@ -113,7 +113,8 @@ def _read(recipe: str) -> dict[str, Any]:
             text = Path(recipe).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise PasserbyError(
-                f"recipe {recipe}: cannot be read ({getattr(error, 'strerror', None) or error})"
+                f"recipe {recipe}: cannot be read ({getattr(error, 'strerror', None) or error}); "
+                "give a .yaml file that is there, or a name of `passerby recipes list`"
             ) from error
     else:
         raise PasserbyError(
@@ -169,6 +170,9 @@ def _explain(error: ValidationError, section: tuple[str, ...], values: dict[str,
         return f"unknown key '{'.'.join(place)}'; {nearest(place[-1], _known(place[:-1], values))}"
     if first["type"] == "missing":
         return f"{'.'.join(place)} is missing"
+    if first["type"] in ("model_type", "dict_type"):
+        known = _known(place, values)
+        return f"{'.'.join(place)}: a section (got {first['input']!r}); set its keys: {', '.join(known)}"
     return f"{'.'.join(place) or 'recipe'}: {first['msg'].lower()} (got {first['input']!r})"
 
 
@@ -176,7 +180,8 @@ def _known(section: list[str], values: dict[str, Any]) -> list[str]:
     """Keys that a section of the recipe takes."""
     model: Any = Recipe
     for part in section:
-        model = (
-            get_method(values["method"]["name"]).Settings if part == "method" else model.model_fields[part].annotation
-        )
+        if part == "method" and isinstance(values["method"], dict):
+            model = get_method(values["method"]["name"]).Settings
+        else:
+            model = MethodSettings if part == "method" else model.model_fields[part].annotation
     return list(model.model_fields)

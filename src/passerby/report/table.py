@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from passerby.evaluation.records import Record
@@ -14,8 +13,9 @@ HEADLINE = ("rank1", "mAP")
 def console_table(records: Sequence[Record]) -> Table:
     """Metrics of one model by target, in percent, mean and deviation over the splits."""
     names = [name for name in records[0].metrics if not name.startswith("tpr")]
-    # Without rules between columns six metrics fit into a terminal of 80 columns.
-    table = Table("target", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    # Without rules, margins and the % sign six metrics fit into a terminal of 80 columns.
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("target", overflow="fold", min_width=10)
     for heading in ("splits", *names):
         table.add_column(heading, justify="right", no_wrap=True)
     for record in records:

@@ -19,7 +19,7 @@ from passerby.data.synthetic.shapes import Canvas
 from passerby.data.synthetic.weather import draw_obstacle, draw_weather
 from passerby.errors import PasserbyError
 
-_BLOCK = 32
+_BLOCK = 64
 """Pictures rendered at once: enough to keep numpy busy, few enough to stay in the processor's cache."""
 
 _STRANGERS = 512
@@ -161,16 +161,15 @@ class SyntheticDomain:
             top=poses.top + np.float32(0.04),
             height=poses.height * nearer,
         )
-        for rows in (np.flatnonzero(beside & ~before), np.flatnonzero(beside & before)):
-            if not rows.size:
-                continue
-            them = draw_people(self._strangers.take(who[rows]), moved.take(rows), light.take(rows), self.size)
-            clear = 1 - them.alpha
-            if before[rows[0]]:
-                figure.rgb[rows] = figure.rgb[rows] * clear[:, None] + them.rgb
-                figure.alpha[rows] = 1 - (1 - figure.alpha[rows]) * clear
-            else:
-                scene[rows] = scene[rows] * clear[:, None] + them.rgb
+        rows = np.flatnonzero(beside)
+        if not rows.size:
+            return
+        them = draw_people(self._strangers.take(who[rows]), moved.take(rows), light.take(rows), self.size)
+        clear, nearer_ones = 1 - them.alpha, before[rows]
+        front, back = rows[nearer_ones], rows[~nearer_ones]
+        figure.rgb[front] = figure.rgb[front] * clear[nearer_ones, None] + them.rgb[nearer_ones]
+        figure.alpha[front] = 1 - (1 - figure.alpha[front]) * clear[nearer_ones]
+        scene[back] = scene[back] * clear[~nearer_ones, None] + them.rgb[~nearer_ones]
 
     def _behind(self, camera: Ints, draws: Draws) -> Floats:
         """[n, 3, H, W] a piece of each camera's view, nearer or farther from time to time."""
@@ -182,12 +181,10 @@ class SyntheticDomain:
         rows = horizon + shift[:, None] + (np.arange(height) - self.domain.scene.horizon * height) * zoom[:, None]
         columns = x[:, None] + np.arange(width) * zoom[:, None]
         rows = rows.astype(np.int64).clip(0, self._views.shape[2] - 1)
-        piece: Floats = self._views[
-            camera[:, None, None, None],
-            np.arange(3)[None, :, None, None],
-            rows[:, None, :, None],
-            columns.astype(np.int64)[:, None, None, :],
-        ]
+        # One flat index is gathered at twice the speed of four.
+        channels, high, wide = self._views.shape[1:]
+        lines = ((camera[:, None, None] * channels + np.arange(channels)[:, None]) * high + rows[:, None]) * wide
+        piece: Floats = self._views.reshape(-1).take(lines[..., None] + columns.astype(np.int64)[:, None, None])
         return piece
 
 

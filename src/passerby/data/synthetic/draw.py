@@ -28,7 +28,7 @@ class Light:
     ambient: Floats
     shadow: Floats
 
-    def take(self, rows: Ints) -> Self:
+    def take(self, rows: Ints | slice) -> Self:
         """The light on the pictures of the given rows."""
         return type(self)(self.side[rows], self.ambient[rows], self.shadow[rows])
 
@@ -94,9 +94,11 @@ class _Figure:
         self, start: Point, end: Point, r0: Floats, r1: Floats, colour: Floats, shown: NDArray[np.bool_] | None = None
     ) -> None:
         """A shaded limb of one colour [N, 3]; radii in body heights."""
-        scale = self.body.scale
-        patch = limb(self.canvas, start, end, r0 * scale, r1 * scale, self.all if shown is None else shown)
-        self.canvas.paint(patch, colour, shading(patch.across, self.light.side, self.light.ambient))
+        pictures = slice(None) if shown is None else np.flatnonzero(shown)
+        scale, light = self.body.scale[pictures], self.light.take(pictures)
+        start, end = (start[0][pictures], start[1][pictures]), (end[0][pictures], end[1][pictures])
+        patch = limb(self.canvas, start, end, r0[pictures] * scale, r1[pictures] * scale, everywhere(len(scale)))
+        self.canvas.paint(patch, colour[pictures], shading(patch.across, light.side, light.ambient), pictures)
 
     def shadow(self) -> None:
         """A soft dark spot on the ground, away from the light."""
@@ -224,7 +226,10 @@ class _Figure:
 
     def _leather(self, centre: Point, rx: Floats, ry: Floats, corner: Floats, shown: NDArray[np.bool_]) -> None:
         """A rounded bag with a lighter upper edge and a pocket's seam."""
-        patch = box(self.canvas, centre, rx, ry, np.minimum(corner, np.minimum(rx, ry)), shown)
-        light = shading(patch.across * 0.8, self.light.side, self.light.ambient)
+        pictures = np.flatnonzero(shown)
+        centre, rx, ry = (centre[0][pictures], centre[1][pictures]), rx[pictures], ry[pictures]
+        corner, light = np.minimum(corner[pictures], np.minimum(rx, ry)), self.light.take(pictures)
+        patch = box(self.canvas, centre, rx, ry, corner, everywhere(len(pictures)))
+        lit = shading(patch.across * 0.8, light.side, light.ambient)
         seam = 1 - 0.35 * (1 - np.abs(patch.along - 0.52) * 14).clip(0, 1) * (np.abs(patch.across) < 0.75)
-        self.canvas.paint(patch, self.people.bag, light * seam * (1.12 - 0.25 * patch.along))
+        self.canvas.paint(patch, self.people.bag[pictures], lit * seam * (1.12 - 0.25 * patch.along), pictures)

@@ -30,10 +30,16 @@ def shading(across: Floats, side_light: Floats, ambient: Floats) -> Floats:
         side_light: [N] direction of the light, -1 from the left, 1 from the right.
         ambient: [N] share of the light that comes from everywhere.
     """
-    across = across.clip(-1, 1)
-    front = np.sqrt(1 - across * across)
-    facing = across * (0.7 * side_light)[:, None, None] + front * (1 - 0.3 * np.abs(side_light))[:, None, None]
-    return ambient[:, None, None] + (1 - ambient)[:, None, None] * 1.15 * np.maximum(facing, 0)
+    facing = across.clip(-1, 1)
+    front = 1 - facing * facing
+    np.sqrt(front, out=front)
+    front *= (1 - 0.3 * np.abs(side_light))[:, None, None]
+    facing *= (0.7 * side_light)[:, None, None]
+    facing += front
+    np.maximum(facing, 0, out=facing)
+    facing *= (1.15 * (1 - ambient))[:, None, None]
+    facing += ambient[:, None, None]
+    return facing
 
 
 def _edge(value: Floats, sharpness: float = 12.0) -> Floats:
@@ -80,8 +86,11 @@ def torso_colour(people: People, patch: Patch, angle: Floats, height: Floats) ->
         colour.__iadd__(share[:, None] * (other[:, :, None, None] - colour))
 
     front = np.abs(angle)
-    if (people.texture != Texture.PLAIN).any():
-        blend(weave(people, angle, (height - 0.16) / 0.36), people.accent)
+    worn = np.flatnonzero(people.texture != Texture.PLAIN)
+    if worn.size:
+        some = people.take(worn)
+        share = weave(some, angle[worn], (height[worn] - 0.16) / 0.36)
+        colour[worn] += share[:, None] * (some.accent - some.top)[:, :, None, None]
     half_angle, half_height = people.print_size[:, 0], people.print_size[:, 1]
     if half_angle.any():
         both = np.where(_per_picture(people.back_print == 1), np.minimum(front, np.float32(np.pi) - front), front)
@@ -124,6 +133,10 @@ def sleeve_colour(people: People, along: Floats, start: float, height: float) ->
         height: of that half's upper end below the neck, over the torso's length.
     """
     covered = _edge(_per_picture(people.sleeve) - (start + along * 0.5), 14.0)
-    share = weave(people, along - along, height + along * 0.45)
-    cloth = people.top[:, :, None, None] + share[:, None] * (people.accent - people.top)[:, :, None, None]
-    return people.skin[:, :, None, None] + covered[:, None] * (cloth - people.skin[:, :, None, None])
+    colour = people.skin[:, :, None, None] + covered[:, None] * (people.top - people.skin)[:, :, None, None]
+    worn = np.flatnonzero(people.texture != Texture.PLAIN)
+    if worn.size:
+        some, down = people.take(worn), along[worn]
+        share = covered[worn] * weave(some, np.zeros_like(down), height + down * 0.45)
+        colour[worn] += share[:, None] * (some.accent - some.top)[:, :, None, None]
+    return colour

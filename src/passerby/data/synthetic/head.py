@@ -59,7 +59,7 @@ def draw_head(canvas: Canvas, people: People, body: Body, side_light: Floats, am
     beside = np.abs(angle)
     colour = people.skin[:, :, None, None] * (1 - 0.45 * _eyes(angle, down))[:, None]
     nape_line, brim_line = _NAPE[people.hair_kind][:, None, None], _BRIM[people.hat_kind][:, None, None]
-    temple = np.where(people.hair_kind >= Hair.MEDIUM, 0.85, 1.15)[:, None, None]
+    temple = np.where(people.hair_kind >= Hair.MEDIUM, 0.85, 1.15).astype(np.float32)[:, None, None]
     fringe = (-0.42 - down) * 7
     sides = np.minimum((beside - temple) * 3, (nape_line - down) * 7)
     hair = (np.maximum(fringe, sides) + 0.5).clip(0, 1) * (people.hair_kind != Hair.BALD)[:, None, None]

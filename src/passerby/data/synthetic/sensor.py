@@ -33,12 +33,14 @@ def develop(light: Floats, cameras: Cameras, flicker: Floats) -> Floats:
     light += haze * cameras.haze_colour[:, :, None, None]
     light *= (cameras.white * (cameras.gain * flicker)[:, None])[:, :, None, None]
     grey = (_RED * light[:, 0] + _GREEN * light[:, 1] + _BLUE * light[:, 2])[:, None]
-    tone = (grey + cameras.saturation[:, None, None, None] * (light - grey)).clip(0, 1)
+    light -= grey
+    light *= cameras.saturation[:, None, None, None]
+    light += grey
+    tone = np.clip(light, 0, 1, out=light)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
     tone *= (1 - cameras.vignette[:, None, None] * (0.3 * x + 0.3 * y))[:, None]
-    shown: Floats = np.power(tone, cameras.gamma[:, None, None, None])
-    return shown
+    return np.power(tone, cameras.gamma[:, None, None, None], out=tone)
 
 
 def shrink_matrices(size: int, small: Ints, blur: Floats) -> Floats:
@@ -113,13 +115,22 @@ def capture(shown: Floats, cameras: Cameras, noise: Floats, draws: Draws) -> NDA
     smear = np.hypot(defocus, cameras.motion * draws.uniform(0.0, 2.0) * np.float32(unit))
     small = transform(shrink_matrices(height, rows, defocus), shown, shrink_matrices(width, columns, smear))
     grain = sliding_window_view(noise, small[0].size)[draws.integers(len(noise) - small[0].size)].reshape(small.shape)
-    small += grain * (small + 0.5) * cameras.noise[:, None, None, None]
-    pixels = (small.transpose(0, 2, 3, 1) * 255 + 0.5).clip(0, 255).astype(np.uint8)
+    grain *= cameras.noise[:, None, None, None]
+    small += grain * (small + 0.5)
+    pixels = _bytes(small, 255)
     quality = draws.uniform(cameras.jpeg[:, 0], cameras.jpeg[:, 1]).astype(int)
     for n in range(count):  # a JPEG codec takes one picture at a time
+        part = pixels[n, :, : rows[n], : columns[n]].transpose(1, 2, 0)
         buffer = BytesIO()
-        Image.fromarray(pixels[n, : rows[n], : columns[n]]).save(buffer, "JPEG", quality=int(quality[n]))
-        pixels[n, : rows[n], : columns[n]] = np.asarray(Image.open(buffer))
-    planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
+        Image.fromarray(np.ascontiguousarray(part)).save(buffer, "JPEG", quality=int(quality[n]))
+        part[:] = np.asarray(Image.open(buffer))
+    planes = pixels.astype(np.float32)
     final = transform(enlarge_matrices(height, rows), planes, enlarge_matrices(width, columns))
-    return np.ascontiguousarray((final + 0.5).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1))
+    return np.ascontiguousarray(_bytes(final, 1).transpose(0, 2, 3, 1))
+
+
+def _bytes(values: Floats, white: float) -> NDArray[np.uint8]:
+    """Rounds `values`, of which `white` makes 255 when multiplied; they are used up."""
+    values *= white
+    values += 0.5
+    return np.clip(values, 0, 255, out=values).astype(np.uint8)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from passerby.data.synthetic.draws import Floats
+from passerby.data.synthetic.draws import Floats, Ints
 from passerby.data.synthetic.pose import Point
 
 
@@ -55,13 +55,16 @@ class Canvas:
         columns = slice(*np.clip([left[shown].min() - 1, right[shown].max() + 2], 0, len(self.columns)).astype(int))
         return rows, columns
 
-    def paint(self, patch: Patch, colour: Floats, light: Floats | None = None) -> None:
+    def paint(
+        self, patch: Patch, colour: Floats, light: Floats | None = None, pictures: slice | Ints = slice(None)
+    ) -> None:
         """Lays a shape over what is there.
 
         Args:
             patch: the shape.
             colour: [N, 3] or [N, 3, h, w].
             light: [N, h, w] factor on the colour, or None for 1.
+            pictures: the N pictures to paint on; all of them unless it says otherwise.
         """
         rows, columns = patch.window
         if patch.cover.size == 0:
@@ -70,12 +73,16 @@ class Canvas:
         lit = patch.cover if light is None else patch.cover * light
         colour = colour[:, :, None, None] if colour.ndim == 2 else colour
         for channel in range(3):  # one after the other: what is worked on stays in the cache
-            target = self.rgb[:, channel, rows, columns]
+            target = self.rgb[pictures, channel, rows, columns]
             target *= keep
             target += colour[:, channel] * lit
-        alpha = self.alpha[:, rows, columns]
+            if not isinstance(pictures, slice):  # then the target is a copy
+                self.rgb[pictures, channel, rows, columns] = target
+        alpha = self.alpha[pictures, rows, columns]
         alpha *= keep
         alpha += patch.cover
+        if not isinstance(pictures, slice):
+            self.alpha[pictures, rows, columns] = alpha
 
 
 def everywhere(count: int) -> NDArray[np.bool_]:
@@ -101,10 +108,16 @@ def limb(canvas: Canvas, start: Point, end: Point, r0: Floats, r1: Floats, shown
     np.clip(along, 0, 1, out=along)
     px = px - along * dx[:, None, None]
     py = py - along * dy[:, None, None]
-    distance = np.sqrt(px * px + py * py)
     radius = along * (r1 - r0)[:, None, None] + r0[:, None, None]
-    cover = (radius - distance + 0.5).clip(0, 1) * shown[:, None, None]
-    return Patch((rows, columns), cover, px / radius, along)
+    across = px / radius
+    px *= px
+    py *= py
+    px += py
+    cover = np.subtract(radius, np.sqrt(px, out=px), out=px)
+    cover += 0.5
+    np.clip(cover, 0, 1, out=cover)
+    cover *= shown[:, None, None]
+    return Patch((rows, columns), cover, across, along)
 
 
 def ellipse(canvas: Canvas, centre: Point, rx: Floats, ry: Floats, shown: NDArray[np.bool_]) -> Patch:
