@@ -227,3 +227,20 @@ def test_what_is_wrong_is_said_before_anything_is_written(run: Runner, tmp_path:
     with pytest.raises(PasserbyError, match="--device tpu"):
         train(recipe, tmp_path, tmp_path / "run", recipe_name="tiny", device="tpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_stops_the_program_and_keeps_the_checkpoint(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Baseline.training_step
+
+    def interrupted(self: Baseline, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 4:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Baseline, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run")
+    monkeypatch.setattr(Baseline, "training_step", step)
+    assert run(tmp_path / "run", resume=True).is_dir()

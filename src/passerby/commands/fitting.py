@@ -129,7 +129,12 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    try:
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    except SystemExit:  # Lightning's answer to Ctrl-C: it exits without a word
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     on_gpu = trainer.strategy.root_device.type == "cuda"
     peak = (
         torch.cuda.max_memory_allocated() / 2**20

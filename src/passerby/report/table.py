@@ -36,7 +36,7 @@ def markdown_table(records: Sequence[Record]) -> str:
     rows: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Record]] = {}
     for record in records:
         rows.setdefault((row_key(record), people(record)), []).append(record)
-    several = len({people for _, people in rows}) > 1
+    several = len({people for _, people in rows if people}) > 1
     header = ["recipe", "budget", "seeds", *targets, "average", "training, min", "peak, MiB"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     for (key, sources), row in rows.items():
