@@ -5,7 +5,10 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from passerby.data.images import open_image
+from passerby.errors import PasserbyError
 
 WIDTH, HEIGHT = 64, 128
 QUALITY = 80
@@ -30,15 +33,9 @@ def thumbnail(path: Path) -> Thumbnail:
     A file that cannot be read is no reason to lose a report: the thumbnail says what is wrong with it.
     """
     try:
-        with Image.open(path) as image:
-            # As everywhere in the house the orientation tag is left alone: the picture is what the model saw.
-            small = image.convert("RGB")
-    except FileNotFoundError:
-        return Thumbnail(None, "no such file")
-    except UnidentifiedImageError:
-        return Thumbnail(None, "empty file" if path.stat().st_size == 0 else "no image")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return Thumbnail(None, str(error))
+        small = open_image(path)
+    except PasserbyError as error:
+        return Thumbnail(None, str(error).removeprefix(f"{path}: "))
     small.thumbnail((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=QUALITY, optimize=True)
