@@ -239,7 +239,7 @@ def test_a_picture_that_is_gone_leaves_a_box_with_the_reason(tmp_path: Path, mak
         if "-g" in sample.image.name:
             sample.image.unlink()
     page = report(tmp_path, [measurement], [entry])
-    assert "no such file" in page.words
+    assert "no such image file" in page.words
     assert page.count("span", class_="unreadable") >= 3
 
 
