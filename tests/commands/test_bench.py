@@ -115,6 +115,7 @@ def test_bad_input_before_anything_runs(
         (["baseline-mobilnet"], {}, "did you mean"),
         (["baseline-mobilenetv2"], {"protocol": "leave-one-out-source"}, "protocol"),
         (["baseline-mobilenetv2"], {"targets": []}, "target"),
+        (["baseline-mobilenetv2"], {"targets": ["viper"]}, "viper"),
     ):
         arguments = {"protocol": "free", "targets": ["viper"], "seeds": 1, "budget": "full", "device": "cpu"} | options
         with pytest.raises(PasserbyError, match=message):

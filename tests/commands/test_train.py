@@ -81,8 +81,11 @@ def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_weights(
     with pytest.raises(Killed):
         run(tmp_path / "cut", *options)
     assert not (tmp_path / "cut" / "model").exists()
+    half_written = tmp_path / "cut" / "checkpoints" / ".last.ckpt.x1.tmp"
+    half_written.write_bytes(b"half a checkpoint")
     monkeypatch.setattr(Baseline, "training_step", step)
     assert same(whole, weights(run(tmp_path / "cut", *options, resume=True)))
+    assert not half_written.exists()
 
 
 def test_a_loss_that_is_not_finite_names_step_and_loss_and_keeps_the_checkpoint(

@@ -12,9 +12,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from passerby.commands.evaluate import LEFT_OUT
 from passerby.data.protocols import get_protocol
+from passerby.data.settings import DataSettings
+from passerby.data.sources import open_sources
 from passerby.errors import PasserbyError
 from passerby.evaluation.records import Record, read_record
+from passerby.evaluation.targets import open_target
 from passerby.files import write_text
 from passerby.models.saved import CARD
 from passerby.recipes import load_recipe
@@ -28,6 +32,7 @@ class BenchCell:
 
     Attributes:
         recipe, overrides, budget, seed: what trains; the overrides name the cell's sources.
+        data: what it trains on, overrides applied.
         targets: what it is measured on.
         protocol: how.
         folder: where the run, its log and its records are.
@@ -37,6 +42,7 @@ class BenchCell:
     overrides: tuple[str, ...]
     budget: Budget
     seed: int
+    data: DataSettings
     targets: tuple[str, ...]
     protocol: str
     folder: Path
@@ -133,6 +139,8 @@ def bench(
     """
     console = Console()
     cells = list(_cells(recipes, out, tuple(overrides), protocol, tuple(targets), seeds, budget))
+    open_cells = [cell for cell in cells if not cell.finished]
+    _check_data(open_cells, data_root)
     failures: list[str] = []
     columns = (
         TextColumn("{task.description}"),
@@ -143,7 +151,6 @@ def bench(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, speed_estimate_period=1e9) as progress:
-        open_cells = [cell for cell in cells if not cell.finished]
         if len(open_cells) < len(cells):
             console.print(f"{len(cells) - len(open_cells)} of {len(cells)} cells are finished already")
         task = progress.add_task("cells", total=len(open_cells))
@@ -191,10 +198,20 @@ def _cells(
             for part in plan.cells(sources, targets):
                 own = [*given, *demanded, "data.sources=" + ",".join(part.sources)]
                 # A cell is named by everything that decides its result.
-                facts = [load_recipe(name, own, budget).model_dump(mode="json"), budget, seed, part.targets, protocol]
+                recipe = load_recipe(name, own, budget)
+                facts = [recipe.model_dump(mode="json"), budget, seed, part.targets, protocol]
                 digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
                 label = f"{Path(name).stem}-{budget}-{'+'.join(map(_name, part.targets))}-s{seed}-{digest}"
-                yield BenchCell(name, tuple(own), budget, seed, part.targets, protocol, out / "cells" / label)
+                folder = out / "cells" / label
+                yield BenchCell(name, tuple(own), budget, seed, recipe.data, part.targets, protocol, folder)
+
+
+def _check_data(cells: Sequence[BenchCell], data_root: Path) -> None:
+    """Opens every dataset before anything runs: one that is missing must not fail cell by cell, hours apart."""
+    for sources, images in dict.fromkeys((cell.data.sources, cell.data.images) for cell in cells):
+        open_sources(sources, data_root, images)
+    for target, held_out in dict.fromkeys((t, cell.protocol == LEFT_OUT) for cell in cells for t in cell.targets):
+        open_target(target, data_root, held_out)
 
 
 def _name(spec: str) -> str:

@@ -119,6 +119,8 @@ def _checkpoint(out: Path, run: str, resume: bool) -> Path | None:
         raise PasserbyError(f"{out}: no run to resume; leave out --resume to start one")
     if (out / "run.json").read_text(encoding="utf-8").strip() != run:
         raise PasserbyError(f"{out}: the run there has another recipe or seed; resume it with the very same command")
+    for half_written in last.parent.glob(f".{last.name}.*"):  # by a kill while a checkpoint was saved
+        half_written.unlink()
     return last if last.exists() else None
 
 
