@@ -1,0 +1,62 @@
+"""Freezing what a step must not touch, for the length of a block."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from passerby.models.norm.affine import AffineNorm2d
+
+Moving = Literal["everything", "norms", "gates", "nothing"] | Callable[[str], bool]
+"""Which parameters may move: all, those of norm layers, the gates of batch-instance norms, none, or by name."""
+
+
+@contextmanager
+def frozen(model: nn.Module, moving: Moving = "everything", hold_statistics: bool = False) -> Iterator[None]:
+    """Lets only some parameters take gradients, and holds running statistics, until the block ends or raises.
+
+    Parameters that were frozen before stay so. Batches are still normalised by their own statistics in training mode; with
+    `hold_statistics` the running ones do not follow them.
+
+    Args:
+        model: any network.
+        moving: what may still move.
+        hold_statistics: whether running statistics (and the count of batches) rest.
+    """
+    moves = _by_name(model, moving) if isinstance(moving, str) else moving
+    stopped = [p for name, p in model.named_parameters() if p.requires_grad and not moves(name)]
+    ours = [m for m in model.modules() if isinstance(m, AffineNorm2d) and not m.hold_statistics and hold_statistics]
+    # Without tracking torch's batch norm still normalises by the batch in training, and by its buffers in eval.
+    theirs = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and hold_statistics]
+    for parameter in stopped:
+        parameter.requires_grad_(False)
+    for layer in ours:
+        layer.hold_statistics = True
+    for layer in theirs:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for parameter in stopped:
+            parameter.requires_grad_(True)
+        for layer in ours:
+            layer.hold_statistics = False
+        for layer in theirs:
+            layer.track_running_stats = True
+
+
+def _by_name(model: nn.Module, moving: Literal["everything", "norms", "gates", "nothing"]) -> Callable[[str], bool]:
+    if moving == "everything":
+        return lambda _: True
+    if moving == "nothing":
+        return lambda _: False
+    norms = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if isinstance(module, (AffineNorm2d, _BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d))
+        for name, _ in module.named_parameters(recurse=False)
+        if moving == "norms" or name == "gate"
+    }
+    return norms.__contains__

@@ -1,0 +1,20 @@
+"""The norm library: one primitive (moments -> one scale and one shift a map), one file a layer; usable on any network."""
+
+from passerby.models.norm.affine import AffineNorm2d
+from passerby.models.norm.batch import SyncBatchNorm2d
+from passerby.models.norm.batch_instance import BatchInstanceNorm2d, InstanceStart
+from passerby.models.norm.half_instance import HalfInstanceNorm2d
+from passerby.models.norm.instance import InstanceNorm2d
+from passerby.models.norm.one_affine import OneAffineBatchInstanceNorm2d
+from passerby.models.norm.primitive import normalise
+
+__all__ = [
+    "AffineNorm2d",
+    "BatchInstanceNorm2d",
+    "HalfInstanceNorm2d",
+    "InstanceNorm2d",
+    "InstanceStart",
+    "OneAffineBatchInstanceNorm2d",
+    "SyncBatchNorm2d",
+    "normalise",
+]

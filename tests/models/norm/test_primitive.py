@@ -1,0 +1,153 @@
+"""The primitive: exact against the plain formula, in every memory format, first and second derivatives."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from passerby.models.norm import normalise
+from passerby.models.norm import places as places_module
+
+
+def algebra(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    """Something that uses everything, in no form that a norm has."""
+    scale = weight * torch.rsqrt(variance + 0.1) + 0.3 * mean.mean(0)
+    return scale, bias - scale * mean + variance.sum(1, keepdim=True), mean.mean(0)
+
+
+def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    scale, shift, _ = algebra(x.mean((2, 3)), x.var((2, 3), correction=0), weight, bias)
+    return scale[:, :, None, None] * x + shift[:, :, None, None]
+
+
+def inputs(dtype: torch.dtype = torch.float64, shape: tuple[int, ...] = (3, 4, 5, 2)) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = 2 + 3 * torch.randn(shape, generator=generator, dtype=dtype)
+    weight, bias = (torch.randn(shape[1], generator=generator, dtype=dtype) for _ in range(2))
+    return x, weight, bias
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda x: x,
+    "channels_last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "every other channel": lambda x: x.repeat_interleave(2, 1)[:, ::2],
+    "first channels of channels_last": lambda x: torch.cat([x, x], 1).contiguous(memory_format=torch.channels_last)[
+        :, : x.shape[1]
+    ],
+    "a window": lambda x: torch.nn.functional.pad(x, (1, 1, 1, 1))[:, :, 1:-1, 1:-1],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("block", [1, 2**19])
+def test_equals_the_plain_formula(layout: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places_module, "_BLOCK_BYTES", block)
+    x, weight, bias = inputs()
+    ours = [LAYOUTS[layout](x).detach().requires_grad_(), weight.clone().requires_grad_(), bias.clone().requires_grad_()]
+    theirs = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
+    y, observed = normalise(ours[0], algebra, *ours[1:])
+    expected = plain(*theirs)
+    gradient = torch.randn(expected.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(y, expected, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(observed, x.mean((0, 2, 3)))
+    assert not observed.requires_grad
+    found = torch.autograd.grad(y, ours, gradient)
+    for one, other in zip(found, torch.autograd.grad(expected, theirs, gradient), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_keeps_the_memory_format() -> None:
+    x, weight, bias = inputs()
+    for layout in ("contiguous", "channels_last"):
+        maps = LAYOUTS[layout](x).requires_grad_()
+        y, _ = normalise(maps, algebra, weight, bias)
+        assert y.stride() == maps.stride()
+        assert torch.autograd.grad(y.sum(), maps)[0].stride() == maps.stride()
+
+
+def test_a_gradient_in_another_memory_format() -> None:
+    x, weight, bias = inputs()
+    maps = LAYOUTS["channels_last"](x).requires_grad_()
+    y, _ = normalise(maps, algebra, weight, bias)
+    gradient = torch.randn(y.shape, dtype=y.dtype)
+    (found,) = torch.autograd.grad(y, maps, gradient, retain_graph=True)
+    (again,) = torch.autograd.grad(y, maps, gradient.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, again, rtol=1e-13, atol=1e-13)
+
+
+def test_first_and_second_derivatives_by_finite_differences() -> None:
+    x, weight, bias = (t.requires_grad_() for t in inputs(shape=(2, 3, 2, 2)))
+
+    def first(*tensors: Tensor) -> Tensor:
+        return normalise(tensors[0], algebra, *tensors[1:])[0]
+
+    assert torch.autograd.gradcheck(first, (x, weight, bias))
+    assert torch.autograd.gradgradcheck(first, (x, weight, bias))
+
+
+@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True)])
+def test_gradients_reach_what_wants_them_and_nothing_else(wanted: tuple[bool, ...]) -> None:
+    tensors = [t.requires_grad_(want) for t, want in zip(inputs(), wanted, strict=True)]
+    y, _ = normalise(tensors[0], algebra, *tensors[1:])
+    y.square().sum().backward()
+    assert tuple(t.grad is not None for t in tensors) == wanted
+
+
+def test_without_gradients_the_same_numbers() -> None:
+    x, weight, bias = inputs(torch.float32)
+    with torch.no_grad():
+        silent, _ = normalise(x, algebra, weight, bias)
+    y, _ = normalise(x.requires_grad_(), algebra, weight, bias)
+    assert torch.equal(silent, y)
+    assert silent.grad_fn is None
+
+
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5)), st.booleans(), st.integers(0)
+)
+def test_any_shape(shape: tuple[int, ...], last: bool, seed: int) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**32), dtype=torch.float64)
+    x = (x.contiguous(memory_format=torch.channels_last) if last else x).requires_grad_()
+    weight, bias = torch.ones(shape[1]).double(), torch.zeros(shape[1]).double()
+    y, _ = normalise(x, algebra, weight, bias)
+    expected = plain(x, weight, bias)
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch.autograd.grad(y.sin().sum(), x)[0], torch.autograd.grad(expected.sin().sum(), x)[0], rtol=1e-10, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_maps_have_float32_statistics(dtype: torch.dtype) -> None:
+    seen: list[Tensor] = []
+
+    def watch(mean: Tensor, variance: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        product = mean @ mean.T  # autocast would make this a product of halves
+        seen.extend((mean, variance, product))
+        return weight * torch.rsqrt(variance + 1e-5), -mean
+
+    maps = (100 + torch.randn(2, 3, 8, 8)).to(dtype).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y, *_ = normalise(maps, watch, torch.ones(3))
+    assert y.dtype == dtype
+    assert {t.dtype for t in seen} == {torch.float32}
+    torch.testing.assert_close(seen[0], maps.detach().float().mean((2, 3)))
+    y.float().sum().backward()
+    assert maps.grad is not None
+    assert maps.grad.dtype == dtype
+
+
+def test_a_large_mean_does_not_drown_a_small_variance() -> None:
+    x = 1000 + 0.01 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean, variance = places_module.moments(x.float())
+    torch.testing.assert_close(variance.double(), x.float().double().var((2, 3), correction=0), rtol=1e-4, atol=0)
+    torch.testing.assert_close(mean.double(), x.float().double().mean((2, 3)), rtol=1e-6, atol=0)
+
+
+def test_compiled_it_takes_the_plain_formula() -> None:
+    x, weight, bias = inputs()
+    compiled = torch.compile(lambda x, w, b: normalise(x, algebra, w, b)[0], backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, weight, bias), plain(x, weight, bias), rtol=1e-13, atol=1e-13)

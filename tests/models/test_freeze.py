@@ -1,0 +1,72 @@
+"""Freezing: what may move moves, everything else is as it was, also after an exception."""
+
+import pytest
+import torch
+from torch import nn
+
+from passerby.models.freeze import frozen
+from passerby.models.norm import BatchInstanceNorm2d
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 1), BatchInstanceNorm2d(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+
+
+@pytest.mark.parametrize(
+    ("moving", "expected"),
+    [
+        ("everything", set(range(4))),
+        ("norms", {1, 3}),
+        ("nothing", set()),
+        (lambda name: name.startswith("0."), {0}),
+    ],
+)
+def test_only_what_may_move_takes_a_gradient(network: nn.Sequential, moving: object, expected: set[int]) -> None:
+    with frozen(network, moving):  # type: ignore[arg-type]
+        loss = network(torch.randn(2, 3, 2, 2).requires_grad_()).square().sum()
+    loss.backward()
+    assert {int(name[0]) for name, p in network.named_parameters() if p.grad is not None} == expected
+    assert all(p.requires_grad for p in network.parameters())
+
+
+def test_gates_alone(network: nn.Sequential) -> None:
+    with frozen(network, "gates"):
+        assert [name for name, p in network.named_parameters() if p.requires_grad] == ["1.gate"]
+
+
+def test_what_was_frozen_before_stays_so(network: nn.Sequential) -> None:
+    network[3].bias.requires_grad_(False)
+    with frozen(network, "nothing"):
+        pass
+    assert [name for name, p in network.named_parameters() if not p.requires_grad] == ["3.bias"]
+
+
+def test_statistics_rest_and_the_batch_still_counts(network: nn.Sequential) -> None:
+    images = torch.randn(2, 3, 2, 2)
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    expected = network(images)
+    for name, value in network.named_buffers():
+        value.copy_(before[name])
+    with frozen(network, hold_statistics=True):
+        torch.testing.assert_close(network(images), expected)
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+    network(images)
+    assert not any(torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
+def test_eval_mode_still_normalises_by_running_statistics(network: nn.Sequential) -> None:
+    network(torch.randn(2, 3, 2, 2))
+    images = torch.randn(2, 3, 2, 2)
+    expected = network.eval()(images)
+    with frozen(network, hold_statistics=True):
+        assert torch.equal(network(images), expected)
+
+
+def test_an_exception_gives_everything_back(network: nn.Sequential) -> None:
+    with pytest.raises(KeyError), frozen(network, "gates", hold_statistics=True):
+        raise KeyError
+    assert all(p.requires_grad for p in network.parameters())
+    assert network[3].track_running_stats
+    assert not network[1].hold_statistics
