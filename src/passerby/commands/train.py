@@ -16,7 +16,7 @@ from passerby.errors import PasserbyError
 from passerby.files import write_text
 from passerby.methods import get_method
 from passerby.methods.base import TrainingFacts
-from passerby.models.backbone import load_imagenet
+from passerby.models.backbone import Backbone, load_imagenet
 from passerby.models.load import model_folder
 from passerby.models.model import Architecture, Model
 from passerby.models.saved import ModelCard, TrainedOn, current_versions, load_model, load_strictly, save_model
@@ -126,16 +126,17 @@ def _checkpoint(out: Path, run: str, resume: bool) -> Path | None:
 
 def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, init_from: Path | None) -> Model:
     settings = recipe.model
-    architecture = Architecture(
-        backbone=settings.backbone, last_stride_1=settings.last_stride_1, stages=settings.stages
-    )
-    model = Model(architecture, preprocessing)
+    architecture = Architecture(**settings.model_dump(exclude={"weights"}))
+
+    def prepare(backbone: Backbone) -> None:
+        if init_from is None and settings.weights != "none":
+            packaged = data_root / "weights" / f"{settings.backbone}_imagenet.safetensors"
+            given = None if settings.weights in (None, "hub") else Path(str(settings.weights))
+            load_imagenet(backbone, packaged if settings.weights is None and packaged.is_file() else given)
+
+    model = Model(architecture, preprocessing, prepare)
     if init_from is not None:
         load_strictly(model, load_model(model_folder(init_from))[0].state_dict(), init_from)
-    elif settings.weights != "none":
-        packaged = data_root / "weights" / f"{settings.backbone}_imagenet.safetensors"
-        given = None if settings.weights in (None, "hub") else Path(str(settings.weights))
-        load_imagenet(model.backbone, packaged if settings.weights is None and packaged.is_file() else given)
     return model
 
 

@@ -1,5 +1,6 @@
 """The model: images in, features out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from passerby.data.images import Preprocessing
 from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
+from passerby.models.norm import InstanceStart
+from passerby.models.norm_kinds import NormKind, install_norms
 from passerby.models.route import Route, routed
 
 
@@ -22,6 +25,9 @@ class Architecture(BaseModel):
     last_stride_1: bool = True
     stages: tuple[str, ...] = ()
     """Stages of the network whose maps are put out beside the last one."""
+    norm: NormKind = "batch"
+    instance_start: InstanceStart = "copy"
+    """Where the instance norm's affine in `bin` starts."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,25 @@ class Model(nn.Module, Embedder):
         dimension: D of the embedding.
     """
 
-    def __init__(self, architecture: Architecture, preprocessing: Preprocessing) -> None:
-        """Builds the model with random weights."""
+    def __init__(
+        self,
+        architecture: Architecture,
+        preprocessing: Preprocessing,
+        prepare: Callable[[Backbone], None] = lambda _: None,
+    ) -> None:
+        """Builds the model.
+
+        Args:
+            architecture: what to build.
+            preprocessing: what its input looks like.
+            prepare: loads weights into the backbone, random until then, before its norms are changed.
+        """
         super().__init__()
         self.architecture, self.preprocessing = architecture, preprocessing
         size = (preprocessing.height, preprocessing.width)
         self.backbone = Backbone(architecture.backbone, size, architecture.last_stride_1, architecture.stages)
+        prepare(self.backbone)
+        install_norms(self.backbone, architecture.norm, architecture.instance_start)
         self.dimension = self.backbone.channels
         self.neck = nn.BatchNorm1d(self.dimension)
         self.neck.bias.requires_grad_(False)

@@ -13,6 +13,7 @@ from passerby.errors import PasserbyError, nearest
 from passerby.methods import get_method
 from passerby.methods.base import MethodSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
+from passerby.models.model import Architecture
 
 Budget = Literal["quick", "standard", "full"]
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
@@ -23,17 +24,13 @@ _FIXED_BUDGETS: dict[str, dict[str, Any]] = {
 }
 
 
-class ModelSettings(BaseModel):
-    """Which network is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ModelSettings(Architecture):
+    """Which network is trained, and from which weights."""
 
     backbone: str = "mobilenetv2_100"
     """Any network of timm, by its name."""
     weights: str | None = None
     """`hub`, `none` or a .safetensors file; default DATA_ROOT/weights/<backbone>_imagenet.safetensors, else the hub."""
-    last_stride_1: bool = True
-    stages: tuple[str, ...] = ()
 
 
 class TrainerSettings(BaseModel):

@@ -1,0 +1,83 @@
+"""The norms that a backbone can be built with, by name, and where each stands in it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+from torch import nn
+
+from passerby.errors import PasserbyError
+from passerby.models.backbone import Backbone
+from passerby.models.norm import (
+    BatchInstanceNorm2d,
+    HalfInstanceNorm2d,
+    InstanceNorm2d,
+    InstanceStart,
+    OneAffineBatchInstanceNorm2d,
+    SyncBatchNorm2d,
+)
+from passerby.models.surgery import append_norms, replace_norms
+
+NormKind = Literal[
+    "batch", "synchronised", "instance", "half", "bin", "bin-one-affine", "ibn-a", "ibn-b", "dualnorm"
+]
+"""`batch` leaves the network as it is. `synchronised` (batch norm over all processes), `instance`, `half` (IN on half of the
+channels), `bin` (MetaBIN's batch-instance norm) and `bin-one-affine` (Nam & Kim's) replace every batch norm. `ibn-a`
+(IN on half of the channels of each block's first norm) and `ibn-b` (IN in the stem and after blocks) follow Pan et al.,
+ECCV 2018; `dualnorm` (IN after blocks) Jia et al., 2019."""
+
+
+def install_norms(backbone: Backbone, kind: NormKind, start: InstanceStart) -> None:
+    """Performs the surgery that `kind` asks for.
+
+    Args:
+        backbone: with its pretrained weights, which the new layers take over.
+        kind: see `NormKind`.
+        start: of the instance norm's affine in `bin`.
+
+    Raises:
+        PasserbyError: for a network without batch norms, or one in which the place of such norms is not known.
+    """
+    network, size = backbone.network, backbone.image_size
+    everywhere: dict[str, Callable[[nn.BatchNorm2d], nn.Module]] = {
+        "synchronised": SyncBatchNorm2d.of,
+        "instance": InstanceNorm2d.of,
+        "half": HalfInstanceNorm2d.of,
+        "bin": partial(BatchInstanceNorm2d.of, start=start),
+        "bin-one-affine": OneAffineBatchInstanceNorm2d.of,
+    }
+    if kind in everywhere:
+        replace_norms(network, everywhere[kind])
+    elif kind == "ibn-a":
+        replace_norms(network, HalfInstanceNorm2d.of, _places(backbone).first_norms)
+    elif kind == "ibn-b":
+        replace_norms(network, InstanceNorm2d.of, "bn1")
+        append_norms(network, InstanceNorm2d, _places(backbone).after_ibn_b, size)
+    elif kind == "dualnorm":
+        append_norms(network, InstanceNorm2d, _places(backbone).after_dualnorm, size)
+
+
+class _Places:
+    """Names in a network, as regular expressions.
+
+    Attributes:
+        first_norms: the first norm of each block of the shallow stages (all but the last).
+        after_dualnorm: blocks that DualNorm's instance norm follows.
+        after_ibn_b: blocks that IBN-b's instance norm follows.
+    """
+
+    def __init__(self, first_norms: str, after_dualnorm: str, after_ibn_b: str) -> None:
+        self.first_norms, self.after_dualnorm, self.after_ibn_b = first_norms, after_dualnorm, after_ibn_b
+
+
+def _places(backbone: Backbone) -> _Places:
+    network: Any = backbone.network
+    if hasattr(network, "layer3"):  # ResNet and its kin: the last block of a stage
+        last = [rf"layer{k}\.{len(getattr(network, f'layer{k}')) - 1}" for k in (1, 2, 3)]
+        return _Places(r"layer[1-3]\.\d+\.bn1", "|".join(last), "|".join(last[:2]))
+    if hasattr(network, "blocks") and hasattr(network, "conv_stem"):  # MobileNet and EfficientNet: every block of stages 1-4
+        return _Places(r"blocks\.[1-4]\.\d+\.bn1", r"blocks\.[1-4]\.\d+", r"blocks\.[12]\.\d+")
+    raise PasserbyError(
+        f"model.norm: where these norms stand in {backbone.name} is not known; take a ResNet or a MobileNet, or "
+        "bin, half or instance, which replace every batch norm"
+    )
