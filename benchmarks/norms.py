@@ -53,7 +53,9 @@ def main() -> None:
 
             runs = (layer, batch_norm, lambda x, a=layer, b=batch_norm: two_norms(a, b, x))
             rounds = [[both_ways(run) for run in runs] for _ in range(ROUNDS + 1)][1:]
-            total = [t + shapes.count(shape) * min(times) for t, times in zip(total, zip(*rounds, strict=True), strict=True)]
+            total = [
+                t + shapes.count(shape) * min(times) for t, times in zip(total, zip(*rounds, strict=True), strict=True)
+            ]
         print(
             f"{str(form).removeprefix('torch.')}: {total[0] / total[1]:.2f} x BatchNorm2d (goal: {goals[0]}), "
             f"{total[0] / total[2]:.2f} x two norms (goal: {goals[1]}); BatchNorm2d takes {1000 * total[1]:.0f} ms"

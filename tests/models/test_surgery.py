@@ -101,7 +101,9 @@ def test_appended_before_the_last_activation_of_a_block(images: torch.Tensor) ->
     surgery = append_norms(network, InstanceNorm2d, r"layer1\.0", SIZE)
     block = network.layer1[0]
     seen = []
-    block.act2.appended_norm.register_forward_hook(lambda _, inputs, output: seen.extend((inputs[0].clone(), output.clone())))
+    block.act2.appended_norm.register_forward_hook(
+        lambda _, inputs, output: seen.extend((inputs[0].clone(), output.clone()))
+    )
     outputs = []
     block.register_forward_hook(lambda _, __, output: outputs.append(output))
     network(images)

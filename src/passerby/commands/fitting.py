@@ -52,17 +52,17 @@ class Cost:
 class TrainingData(L.LightningDataModule):
     """Gives every rank its share of each batch."""
 
-    def __init__(self, training_set: TrainingSet, sampler: BatchSampler) -> None:
-        """Batches of `training_set` in the order of `sampler`."""
+    def __init__(self, training_set: TrainingSet, sampler: BatchSampler, second: BatchSampler | None = None) -> None:
+        """Batches of `training_set` in the order of `sampler`, each with a second one in the order of `second`."""
         super().__init__()
-        self.training_set, self.sampler = training_set, sampler
+        self.training_set, self.sampler, self.second = training_set, sampler, second
 
     def train_dataloader(self) -> BatchLoader:
         """The loader of this rank."""
         assert self.trainer is not None
-        return BatchLoader(
-            self.training_set, BatchStream(self.sampler, self.trainer.global_rank, self.trainer.world_size)
-        )
+        rank = self.trainer.global_rank, self.trainer.world_size
+        second = None if self.second is None else BatchStream(self.second, *rank)
+        return BatchLoader(self.training_set, BatchStream(self.sampler, *rank), second)
 
 
 def fit(

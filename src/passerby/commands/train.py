@@ -83,7 +83,8 @@ def train(
     model = _build_model(recipe, data_root, preprocessing, init_from)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
-    cost = fit(method, TrainingData(training_set, sampler), recipe.trainer, out, device, checkpoint, progress)
+    data = TrainingData(training_set, sampler, method.second_sampler(training_set))
+    cost = fit(method, data, recipe.trainer, out, device, checkpoint, progress)
     card = ModelCard(
         architecture=model.architecture,
         preprocessing=preprocessing,

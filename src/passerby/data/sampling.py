@@ -168,7 +168,9 @@ class BatchStream:
             raise PasserbyError(f"data: a batch of {sampler.batch_size} does not divide over {world_size} processes")
         self.sampler = sampler
         share = sampler.batch_size // world_size
-        self.share = slice(rank * share, (rank + 1) * share)
+        self._share = slice(rank * share, (rank + 1) * share)
+        self._epoch = -1
+        self._batches: Indices = np.empty((0, 0), np.int64)
         self.step = 0
 
     def __len__(self) -> int:
@@ -177,10 +179,17 @@ class BatchStream:
 
     def __iter__(self) -> Iterator[tuple[int, Indices]]:
         """Yields (step, indices [batch_size / world_size]) up to the end of the epoch."""
-        epoch, start = divmod(self.step, len(self))
-        for batch in self.sampler.epoch(epoch)[start:]:
-            self.step += 1
-            yield self.step - 1, batch[self.share]
+        for step in range(self.step, (self.step // len(self) + 1) * len(self)):
+            self.step = step + 1
+            yield step, self.at(step)
+
+    def at(self, step: int) -> Indices:
+        """The indices [batch_size / world_size] of any step of the run."""
+        epoch, place = divmod(step, len(self))
+        if epoch != self._epoch:
+            self._batches, self._epoch = self.sampler.epoch(epoch), epoch
+        batch: Indices = self._batches[place, self._share]
+        return batch
 
     def state_dict(self) -> dict[str, int]:
         """The position."""

@@ -34,6 +34,7 @@ class Batch:
         camera: int64 [N], -1 where unknown.
         domain: int64 [N], 0 .. K - 1.
         step: step of the run, which seeds whatever is drawn for this batch.
+        second: a batch drawn apart, for methods that ask for one.
     """
 
     images: Tensor
@@ -41,6 +42,7 @@ class Batch:
     camera: Tensor
     domain: Tensor
     step: int
+    second: "Batch | None" = None
 
 
 class TrainingSet:
@@ -124,9 +126,9 @@ class TrainingSet:
 class BatchLoader:
     """Batches of a training set in the order of a stream; its position is saved with the trainer's checkpoint."""
 
-    def __init__(self, training_set: TrainingSet, stream: BatchStream) -> None:
-        """Gathers from `training_set` what `stream` says."""
-        self.training_set, self.stream = training_set, stream
+    def __init__(self, training_set: TrainingSet, stream: BatchStream, second: BatchStream | None = None) -> None:
+        """Gathers from `training_set` what `stream` says, and with each batch a second one from `second`."""
+        self.training_set, self.stream, self.second = training_set, stream, second
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -135,7 +137,10 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         """Batches up to the end of the epoch."""
         for step, indices in self.stream:
-            yield self.training_set.batch(indices, step)
+            batch = self.training_set.batch(indices, step)
+            if self.second is not None:
+                batch.second = self.training_set.batch(self.second.at(step), step)
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """The stream's position."""

@@ -3,8 +3,9 @@
 from passerby.errors import PasserbyError, nearest
 from passerby.methods.base import Method
 from passerby.methods.baseline import Baseline
+from passerby.methods.metabin import MetaBin
 
-METHODS: dict[str, type[Method]] = {"baseline": Baseline}
+METHODS: dict[str, type[Method]] = {"baseline": Baseline, "metabin": MetaBin}
 
 
 def get_method(name: str) -> type[Method]:

@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from passerby.data.augment import Augmentation, augment
-from passerby.data.training_set import Batch
+from passerby.data.sampling import BatchSampler
+from passerby.data.training_set import Batch, TrainingSet
 from passerby.errors import PasserbyError
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.model import Model
+from passerby.models.norm import clamp_gates
 from passerby.seeding import derived_seed, torch_generator
 
 
@@ -89,15 +91,25 @@ class Method(L.LightningModule):
         self.log_dict({**losses, "loss": loss}, batch_size=images, prog_bar=True)
         return loss
 
+    def second_sampler(self, training_set: TrainingSet) -> BatchSampler | None:
+        """Orders a second batch, drawn apart, that comes with each batch as `batch.second`; None: there is none."""
+        return None
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments on the training device."""
         generator = torch_generator(self.facts.seed, batch.step, self.global_rank, 0)
-        batch.images = augment(batch.images, self.facts.augmentation, self.model.preprocessing, generator)
+        for part in (batch,) if batch.second is None else (batch, batch.second):
+            part.images = augment(part.images, self.facts.augmentation, self.model.preprocessing, generator)
         return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds whatever the network itself draws (dropout, say), so that a resumed run draws the same."""
         torch.manual_seed(derived_seed(self.facts.seed, batch.step, self.global_rank, 1))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """A step of the optimizer; where it moves gates of batch-instance norms, they stay in [0, 1]."""
+        super().optimizer_step(*args, **kwargs)
+        clamp_gates(self.model)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over everything that trains, its rate a function of the run's fraction."""

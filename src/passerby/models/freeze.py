@@ -27,24 +27,24 @@ def frozen(model: nn.Module, moving: Moving = "everything", hold_statistics: boo
     """
     moves = _by_name(model, moving) if isinstance(moving, str) else moving
     stopped = [p for name, p in model.named_parameters() if p.requires_grad and not moves(name)]
-    ours = [m for m in model.modules() if isinstance(m, AffineNorm2d) and not m.hold_statistics and hold_statistics]
     # Without tracking torch's batch norm still normalises by the batch in training, and by its buffers in eval.
-    theirs = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and hold_statistics]
+    flags = [
+        (module, name, held)
+        for module in model.modules()
+        for kind, name, held in ((AffineNorm2d, "hold_statistics", True), (_BatchNorm, "track_running_stats", False))
+        if hold_statistics and isinstance(module, kind) and getattr(module, name) is not held
+    ]
     for parameter in stopped:
         parameter.requires_grad_(False)
-    for layer in ours:
-        layer.hold_statistics = True
-    for layer in theirs:
-        layer.track_running_stats = False
+    for module, name, held in flags:
+        setattr(module, name, held)
     try:
         yield
     finally:
         for parameter in stopped:
             parameter.requires_grad_(True)
-        for layer in ours:
-            layer.hold_statistics = False
-        for layer in theirs:
-            layer.track_running_stats = True
+        for module, name, held in flags:
+            setattr(module, name, not held)
 
 
 def _by_name(model: nn.Module, moving: Literal["everything", "norms", "gates", "nothing"]) -> Callable[[str], bool]:

@@ -18,9 +18,7 @@ from passerby.models.norm import (
 )
 from passerby.models.surgery import append_norms, replace_norms
 
-NormKind = Literal[
-    "batch", "synchronised", "instance", "half", "bin", "bin-one-affine", "ibn-a", "ibn-b", "dualnorm"
-]
+NormKind = Literal["batch", "synchronised", "instance", "half", "bin", "bin-one-affine", "ibn-a", "ibn-b", "dualnorm"]
 """`batch` leaves the network as it is. `synchronised` (batch norm over all processes), `instance`, `half` (IN on half of the
 channels), `bin` (MetaBIN's batch-instance norm) and `bin-one-affine` (Nam & Kim's) replace every batch norm. `ibn-a`
 (IN on half of the channels of each block's first norm) and `ibn-b` (IN in the stem and after blocks) follow Pan et al.,
@@ -75,7 +73,9 @@ def _places(backbone: Backbone) -> _Places:
     if hasattr(network, "layer3"):  # ResNet and its kin: the last block of a stage
         last = [rf"layer{k}\.{len(getattr(network, f'layer{k}')) - 1}" for k in (1, 2, 3)]
         return _Places(r"layer[1-3]\.\d+\.bn1", "|".join(last), "|".join(last[:2]))
-    if hasattr(network, "blocks") and hasattr(network, "conv_stem"):  # MobileNet and EfficientNet: every block of stages 1-4
+    if hasattr(network, "blocks") and hasattr(
+        network, "conv_stem"
+    ):  # MobileNet and EfficientNet: every block of stages 1-4
         return _Places(r"blocks\.[1-4]\.\d+\.bn1", r"blocks\.[1-4]\.\d+", r"blocks\.[12]\.\d+")
     raise PasserbyError(
         f"model.norm: where these norms stand in {backbone.name} is not known; take a ResNet or a MobileNet, or "

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def replace_norms(model: nn.Module, factory: Callable[[nn.BatchNorm2d], nn.Modul
             f"models.surgery: {type(model).__name__} has no BatchNorm2d layer named like '{where}'; choose a backbone with "
             "batch norms (MobileNetV2, ResNet), or other layers"
         )
-    undo = []
+    undo: list[Callable[[], None]] = []
     for name, old in found:
         new = factory(old)
         rest = [(key, child) for key, child in old.named_children() if not isinstance(child, nn.Identity)]
@@ -64,7 +65,7 @@ def replace_norms(model: nn.Module, factory: Callable[[nn.BatchNorm2d], nn.Modul
             sequence = model.get_submodule(name)
             for key, child in [("norm", new), *rest]:
                 sequence.add_module(key, child)
-        undo.append(lambda name=name, old=old: model.set_submodule(name, old))
+        undo.append(partial(model.set_submodule, name, old))
     return Surgery(tuple(name for name, _ in found), tuple(undo))
 
 
@@ -90,14 +91,12 @@ def append_norms(
             f"models.surgery: {type(model).__name__} has no block named like '{where}'; print its named_modules()"
         )
     ends = _ends(model, blocks, image_size)
-    undo = []
+    undo: list[Callable[[], None]] = []
     for channels, activation, block in ends:
         place = block if activation is None else activation
         place.add_module(APPENDED, factory(channels))
-        handle = (
-            place.register_forward_hook(_after) if activation is None else place.register_forward_pre_hook(_before)
-        )
-        undo += [handle.remove, lambda place=place: delattr(place, APPENDED)]
+        handle = place.register_forward_hook(_after) if activation is None else place.register_forward_pre_hook(_before)
+        undo += [handle.remove, partial(delattr, place, APPENDED)]
     return Surgery(tuple(blocks), tuple(undo))
 
 
@@ -107,7 +106,11 @@ def _ends(
     """Of each block: the channels that it puts out, the activation whose output that is (or None), and the block."""
     outputs: dict[nn.Module, Tensor] = {}
     watched = {m for block in blocks.values() for m in (block, *block.children())}
-    hooks = [m.register_forward_hook(lambda m, _, output: outputs.__setitem__(m, output)) for m in watched]
+
+    def keep(module: nn.Module, _: Any, output: Tensor) -> None:
+        outputs[module] = output
+
+    hooks = [module.register_forward_hook(keep) for module in watched]
     training = model.training
     try:
         with torch.no_grad():

@@ -42,12 +42,16 @@ FORMULAS: dict[type[AffineNorm2d], Formula] = {
     SyncBatchNorm2d: lambda layer, norm, x: norm(x),
     InstanceNorm2d: lambda layer, norm, x: F.instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps),
     HalfInstanceNorm2d: half,
-    BatchInstanceNorm2d: lambda layer, norm, x: shaped(layer.gate) * norm(x)
-    + (1 - shaped(layer.gate))
-    * F.instance_norm(x, weight=layer.instance_weight, bias=layer.instance_bias, eps=layer.eps),
-    OneAffineBatchInstanceNorm2d: lambda layer, norm, x: shaped(norm.weight)
-    * (shaped(layer.gate) * white(norm, x) + (1 - shaped(layer.gate)) * F.instance_norm(x, eps=norm.eps))
-    + shaped(norm.bias),
+    BatchInstanceNorm2d: lambda layer, norm, x: (
+        shaped(layer.gate) * norm(x)
+        + (1 - shaped(layer.gate))
+        * F.instance_norm(x, weight=layer.instance_weight, bias=layer.instance_bias, eps=layer.eps)
+    ),
+    OneAffineBatchInstanceNorm2d: lambda layer, norm, x: (
+        shaped(norm.weight)
+        * (shaped(layer.gate) * white(norm, x) + (1 - shaped(layer.gate)) * F.instance_norm(x, eps=norm.eps))
+        + shaped(norm.bias)
+    ),
 }
 
 
@@ -91,7 +95,9 @@ def test_equals_its_formula_forward_and_backward(
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
-@pytest.mark.parametrize("kind", [SyncBatchNorm2d, BatchInstanceNorm2d, HalfInstanceNorm2d, OneAffineBatchInstanceNorm2d])
+@pytest.mark.parametrize(
+    "kind", [SyncBatchNorm2d, BatchInstanceNorm2d, HalfInstanceNorm2d, OneAffineBatchInstanceNorm2d]
+)
 def test_running_statistics_are_those_of_torch(
     kind: type[AffineNorm2d], momentum: float | None, norm: nn.BatchNorm2d
 ) -> None:

@@ -46,7 +46,11 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_equals_the_plain_formula(layout: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places_module, "_BLOCK_BYTES", block)
     x, weight, bias = inputs()
-    ours = [LAYOUTS[layout](x).detach().requires_grad_(), weight.clone().requires_grad_(), bias.clone().requires_grad_()]
+    ours = [
+        LAYOUTS[layout](x).detach().requires_grad_(),
+        weight.clone().requires_grad_(),
+        bias.clone().requires_grad_(),
+    ]
     theirs = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
     y, observed = normalise(ours[0], algebra, *ours[1:])
     expected = plain(*theirs)
@@ -116,7 +120,10 @@ def test_any_shape(shape: tuple[int, ...], last: bool, seed: int) -> None:
     expected = plain(x, weight, bias)
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(
-        torch.autograd.grad(y.sin().sum(), x)[0], torch.autograd.grad(expected.sin().sum(), x)[0], rtol=1e-10, atol=1e-10
+        torch.autograd.grad(y.sin().sum(), x)[0],
+        torch.autograd.grad(expected.sin().sum(), x)[0],
+        rtol=1e-10,
+        atol=1e-10,
     )
 
 

@@ -2,7 +2,7 @@
 
 from passerby.models.norm.affine import AffineNorm2d
 from passerby.models.norm.batch import SyncBatchNorm2d
-from passerby.models.norm.batch_instance import BatchInstanceNorm2d, InstanceStart
+from passerby.models.norm.batch_instance import BatchInstanceNorm2d, InstanceStart, clamp_gates
 from passerby.models.norm.half_instance import HalfInstanceNorm2d
 from passerby.models.norm.instance import InstanceNorm2d
 from passerby.models.norm.one_affine import OneAffineBatchInstanceNorm2d
@@ -16,5 +16,6 @@ __all__ = [
     "InstanceStart",
     "OneAffineBatchInstanceNorm2d",
     "SyncBatchNorm2d",
+    "clamp_gates",
     "normalise",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from passerby.errors import PasserbyError
-from passerby.models.norm.algebra import batch_statistics
+from passerby.models.norm.algebra import Statistics, batch_statistics
 from passerby.models.norm.primitive import normalise
 
 
@@ -47,15 +47,15 @@ class AffineNorm2d(nn.Module):
             )
         layer = cls(norm.num_features, norm.eps, norm.momentum)
         layer.weight, layer.bias = norm.weight, norm.bias
-        layer.running_mean, layer.running_var = norm.running_mean, norm.running_var
-        layer.num_batches_tracked = norm.num_batches_tracked
+        for buffer in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(layer, buffer, getattr(norm, buffer))
         return layer.to(norm.weight).train(norm.training)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalises maps [N, C, h, w]."""
         y, *observed = normalise(maps, self.algebra, *self.parameters(recurse=False))
         if observed and self.training and not self.hold_statistics:
-            self._observe(*observed, maps.shape[2] * maps.shape[3])
+            self._observe(Statistics(*observed), maps.shape[2] * maps.shape[3])
         return y
 
     def algebra(self, mean: Tensor, variance: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
@@ -65,24 +65,23 @@ class AffineNorm2d(nn.Module):
         """
         raise NotImplementedError
 
-    def statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
+    def statistics(self, mean: Tensor, variance: Tensor) -> Statistics:
         """What a batch norm normalises by: in training the batch's own statistics, else the running ones.
 
         Args:
             mean: [N, C], of each image over places.
             variance: [N, C], biased.
-
-        Returns:
-            mean [C] and variance [C]; in training the number of images too.
         """
-        return batch_statistics(mean, variance) if self.training else (self.running_mean, self.running_var)
+        if self.training:
+            return batch_statistics(mean, variance)
+        return Statistics(self.running_mean, self.running_var, mean.new_zeros(()))
 
     @torch.no_grad()
-    def _observe(self, mean: Tensor, variance: Tensor, images: Tensor, places: int) -> None:
+    def _observe(self, batch: Statistics, places: int) -> None:
         """Moves the running statistics towards a batch's; its variance is made unbiased, as torch's BatchNorm does."""
         self.num_batches_tracked += 1
         weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        values = images * places
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
-        unbiased = variance * (values / (values - 1).clamp(min=1))
+        values = batch.images * places
+        self.running_mean.lerp_(batch.mean.to(self.running_mean.dtype), weight)
+        unbiased = batch.variance * (values / (values - 1).clamp(min=1))
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), weight)

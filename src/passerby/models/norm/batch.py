@@ -13,4 +13,4 @@ class SyncBatchNorm2d(AffineNorm2d):
         """One scale and one shift a channel."""
         weight, bias = parameters
         of_batch = self.statistics(mean, variance)
-        return *standardise(*of_batch[:2], weight, bias, self.eps), *of_batch
+        return *standardise(of_batch.mean, of_batch.variance, weight, bias, self.eps), *of_batch

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from passerby.models.norm.affine import AffineNorm2d
 from passerby.models.norm.algebra import standardise
+from passerby.models.norm.one_affine import OneAffineBatchInstanceNorm2d
 
 InstanceStart = Literal["one", "copy"]
 
@@ -53,6 +54,13 @@ class BatchInstanceNorm2d(AffineNorm2d):
         """The mix of both scales and of both shifts."""
         weight, bias, instance_weight, instance_bias, gate = parameters
         of_batch = self.statistics(mean, variance)
-        batch_scale, batch_shift = standardise(*of_batch[:2], weight, bias, self.eps)
+        batch_scale, batch_shift = standardise(of_batch.mean, of_batch.variance, weight, bias, self.eps)
         scale, shift = standardise(mean, variance, instance_weight, instance_bias, self.eps)
         return torch.lerp(scale, batch_scale, gate), torch.lerp(shift, batch_shift, gate), *of_batch
+
+
+def clamp_gates(model: nn.Module) -> None:
+    """Brings every gate of a model's batch-instance norms back into [0, 1], after an optimizer's step."""
+    for layer in model.modules():
+        if isinstance(layer, (BatchInstanceNorm2d, OneAffineBatchInstanceNorm2d)):
+            layer.gate.data.clamp_(0, 1)

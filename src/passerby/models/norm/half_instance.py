@@ -15,6 +15,6 @@ class HalfInstanceNorm2d(AffineNorm2d):
         weight, bias = parameters
         of_batch = self.statistics(mean, variance)
         by_image = torch.arange(len(weight), device=weight.device) < len(weight) // 2
-        centre = torch.where(by_image, mean, of_batch[0])
-        spread = torch.where(by_image, variance, of_batch[1])
+        centre = torch.where(by_image, mean, of_batch.mean)
+        spread = torch.where(by_image, variance, of_batch.variance)
         return *standardise(centre, spread, weight, bias, self.eps), *of_batch

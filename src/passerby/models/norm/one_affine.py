@@ -24,7 +24,7 @@ class OneAffineBatchInstanceNorm2d(AffineNorm2d):
         weight, bias, gate = parameters
         of_batch = self.statistics(mean, variance)
         one, zero = torch.ones_like(bias), torch.zeros_like(bias)
-        batch_scale, batch_shift = standardise(*of_batch[:2], one, zero, self.eps)
+        batch_scale, batch_shift = standardise(of_batch.mean, of_batch.variance, one, zero, self.eps)
         scale, shift = standardise(mean, variance, one, zero, self.eps)
         mixed_scale, mixed_shift = torch.lerp(scale, batch_scale, gate), torch.lerp(shift, batch_shift, gate)
         return weight * mixed_scale, weight * mixed_shift + bias, *of_batch

@@ -46,7 +46,7 @@ def moments(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scale_and_shift(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """scale x + shift with one scale and shift a map, in the dtype and memory format of `maps`.
+    """Puts out scale x + shift with one scale and shift a map, in the dtype and memory format of `maps`.
 
     Args:
         maps: [N, C, h, w].
@@ -82,7 +82,7 @@ def gradient_sums(maps: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def input_gradient(maps: Tensor, gradient: Tensor, scale: Tensor, linear: Tensor, constant: Tensor) -> Tensor:
-    """scale g + linear x + constant, in the dtype and memory format of `maps`.
+    """Puts out scale g + linear x + constant, in the dtype and memory format of `maps`.
 
     Args:
         maps: x [N, C, h, w].

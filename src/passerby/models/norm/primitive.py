@@ -13,7 +13,7 @@ Algebra = Callable[..., tuple[Tensor, ...]]
 
 
 def normalise(maps: Tensor, algebra: Algebra, *parameters: Tensor) -> tuple[Tensor, ...]:
-    """y = scale x + shift, where `algebra` makes scale and shift of the maps' moments over places and of parameters.
+    """Puts out y = scale x + shift, where `algebra` makes scale and shift of the maps' moments over places and of parameters.
 
     Batch statistics follow from the moments (`batch_statistics`), so batch norm, instance norm and every mix of them are
     some lines of algebra on [N, C] numbers; nothing of the size of the maps but the result is written. Autograd
@@ -34,7 +34,8 @@ def normalise(maps: Tensor, algebra: Algebra, *parameters: Tensor) -> tuple[Tens
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula better than it follows blocks
         return _plain(maps, algebra, parameters)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (maps, *parameters)):
-        return _Normalise.apply(maps, algebra, *parameters)
+        result: tuple[Tensor, ...] = _Normalise.apply(maps, algebra, *parameters)
+        return result
     with torch.autocast(maps.device.type, enabled=False):
         scale, shift, *observed = algebra(*moments(maps), *parameters)
     return scale_and_shift(maps, scale, shift), *observed
