@@ -77,8 +77,8 @@ def test_the_meta_step_touches_nothing_else() -> None:
     moved = changed(method, before)
     gates = {f"model.{name}" for name in method.gates}
     assert moved <= gates
-    assert len(moved) > len(gates) / 2  # a map of one place gives its gate no gradient
-    assert all(0 <= float(gate.min()) and float(gate.max()) <= 1 for gate in method.gates.values())
+    assert len(moved) > 3  # the last norm of a block starts at weight 0: nothing reaches the gates before it
+    assert all(float(gate.min()) >= 0 and float(gate.max()) <= 1 for gate in method.gates.values())
     assert all(p.grad is None for p in method.parameters())
     assert all(
         p.requires_grad for name, p in method.named_parameters() if "gate" not in name and "neck.bias" not in name
@@ -99,7 +99,7 @@ def test_an_episode_is_the_plain_algorithm(second_order: bool, cross_entropy: bo
     for index, gate in enumerate(method.gates.values()):
         gate.data.uniform_(0.02, 0.98, generator=torch.Generator().manual_seed(index))
     episode = batch()
-    for_train = method._split(episode)
+    for_train = method.split(episode)
     assert int(for_train.sum()) == 8  # two of three domains
     gates = {name: gate.detach().clone().requires_grad_() for name, gate in method.gates.items()}
     buffers = {name: value.clone() for name, value in method.model.named_buffers()}
@@ -147,10 +147,10 @@ def test_the_inner_step_swings_in_triangles() -> None:
 
 def test_domains_are_split_anew_at_each_step() -> None:
     method = metabin()
-    parts = [tuple(method._split(batch(step)).view(3, 4)[:, 0].tolist()) for step in range(40)]
+    parts = [tuple(method.split(batch(step)).view(3, 4)[:, 0].tolist()) for step in range(40)]
     assert {sum(part) for part in parts} == {2}
     assert len(set(parts)) == 3
-    assert parts == [tuple(method._split(batch(step)).view(3, 4)[:, 0].tolist()) for step in range(40)]
+    assert parts == [tuple(method.split(batch(step)).view(3, 4)[:, 0].tolist()) for step in range(40)]
     assert metabin(domains=5).meta_train_domains == 3
     assert metabin(domains=2).meta_train_domains == 1
     assert metabin(domains=5, meta_train_domains=4).meta_train_domains == 4

@@ -1,61 +1,45 @@
 """MetaBIN: the gates of batch-instance norms learnt in meta-learning episodes of their own."""
 
-import math
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from passerby.data.sampling import BatchSampler, DomainBalancedSampler
 from passerby.data.training_set import Batch, TrainingSet
 from passerby.errors import PasserbyError
-from passerby.losses.scatter import intra_domain_scatter
-from passerby.losses.shuffle import inter_domain_shuffle
-from passerby.methods.base import TrainingFacts
-from passerby.methods.baseline import BagOfTricksSettings, Baseline
+from passerby.methods.base import MethodSettings, TrainingFacts
+from passerby.methods.episodes import EpisodeSettings, EpisodicMethod, MetaLoss
 from passerby.models.freeze import frozen
-from passerby.models.model import Features, Model
+from passerby.models.model import Model
 from passerby.models.norm import BatchInstanceNorm2d
 from passerby.models.norm.processes import process_count, sum_over_processes
 from passerby.seeding import derived_seed
 
-MetaLoss = Literal["cross_entropy", "triplet", "scatter", "shuffle"]
-_META_SAMPLER, _META_SPLIT = 0x3E7A, 0x3E7B
+_META_SAMPLER = 0x3E7A
 
 
-class MetaBinSettings(BagOfTricksSettings):
+class MetaBinSettings(EpisodeSettings):
     """Parameters of MetaBIN; the defaults are the paper's (section 4.1) where it says."""
 
     name: Literal["metabin"] = "metabin"
     meta_identities: int = Field(4, gt=0)
     """Identities of each domain in a meta batch."""
     meta_images_each: int = Field(4, gt=0)
-    meta_train_domains: int | None = Field(None, gt=0)
-    """Domains of a meta batch that are its meta-train part, the others are meta-test; null: 60 %, rounded up (3 of 5)."""
-    meta_train: tuple[MetaLoss, ...] = ("scatter", "shuffle", "triplet")
+    meta_train: tuple[MetaLoss, ...] = Field(("scatter", "shuffle", "triplet"), min_length=1)
     """Losses of the inner step (eq. 8)."""
-    meta_test: tuple[Literal["cross_entropy", "triplet"], ...] = ("triplet",)
+    meta_test: tuple[MetaLoss, ...] = Field(("triplet",), min_length=1)
     """Losses at the gates that the inner step led to (eq. 10)."""
-    gate_lr: float = Field(0.1, gt=0)
-    """gamma of eq. 10: the meta step's size, constant over the run."""
     inner_lr: tuple[float, float] = (1e-3, 0.1)
     """beta of eq. 9: it swings between these two in triangles; equal, it is fixed."""
-    inner_period: float = Field(0.05, gt=0, le=1)
-    """Fraction of the run that one swing, up and down, takes (the paper's program: 5 of 100 epochs)."""
+    gate_lr: float = Field(0.1, gt=0)
+    """gamma of eq. 10: the meta step's size, constant over the run."""
     second_order: bool = False
     """Differentiate through the inner step; the paper takes the first-order approximation."""
 
-    @model_validator(mode="after")
-    def _steps_grow(self) -> "MetaBinSettings":
-        if not 0 < self.inner_lr[0] <= self.inner_lr[1]:
-            raise ValueError("inner_lr: two positive numbers, the smaller first")
-        return self
 
-
-class MetaBin(Baseline):
+class MetaBin(EpisodicMethod):
     """Choi et al., "Meta Batch-Instance Normalization for Generalizable Person Re-Identification", CVPR 2021.
 
     Algorithm 1. The base step trains everything but the gates with cross-entropy and triplet (eq. 4, 5). Then, on a meta
@@ -68,30 +52,19 @@ class MetaBin(Baseline):
     gates' gradients are averaged.
     """
 
-    Settings = MetaBinSettings
+    Settings: ClassVar[type[MethodSettings]] = MetaBinSettings
+    settings: MetaBinSettings
 
     def __init__(self, model: Model, facts: TrainingFacts, settings: MetaBinSettings) -> None:
         """Takes the gates out of the base step.
 
         Raises:
-            PasserbyError: when the model has no gates, or there are too few domains to split.
+            PasserbyError: when the model has no gates, or the domains cannot be split.
         """
         super().__init__(model, facts, settings)
-        self.settings: MetaBinSettings = settings
         layers = {name: m for name, m in model.named_modules() if isinstance(m, BatchInstanceNorm2d)}
         if not layers:
             raise PasserbyError("method.name=metabin: the model has no gates; set model.norm to bin")
-        if facts.domains < 2:
-            raise PasserbyError(
-                "method.name=metabin: one domain cannot be split into meta-train and meta-test; name several data.sources, "
-                "or set data.domains to camera"
-            )
-        self.meta_train_domains = settings.meta_train_domains or min(math.ceil(0.6 * facts.domains), facts.domains - 1)
-        if self.meta_train_domains >= facts.domains:
-            raise PasserbyError(
-                f"method.meta_train_domains: {self.meta_train_domains} of {facts.domains} domains leave none to meta-test "
-                f"on; at most {facts.domains - 1}"
-            )
         self.gates: dict[str, nn.Parameter] = {f"{name}.gate": layer.gate for name, layer in layers.items()}
         for gate in self.gates.values():
             gate.requires_grad_(False)
@@ -113,12 +86,6 @@ class MetaBin(Baseline):
         self.log("inner_lr", self.inner_lr(batch.step))
         self.log_dict({f"rho/{name.removesuffix('.gate')}": gate.mean() for name, gate in self.gates.items()})
 
-    def inner_lr(self, step: int) -> float:
-        """The step size beta at a step of the run: up from the lower to the upper bound and down again, once a period (Smith, 2017)."""
-        low, high = self.settings.inner_lr
-        swing = (step / (self.settings.inner_period * self.facts.steps)) % 1
-        return low + (high - low) * (1 - abs(2 * swing - 1))
-
     def meta_step(self, batch: Batch) -> dict[str, Tensor]:
         """Moves the gates by one meta-learning episode, and nothing else.
 
@@ -128,50 +95,31 @@ class MetaBin(Baseline):
         Returns:
             the losses `train` and `test`, scalars.
         """
-        for_train = self._split(batch)
+        for_train = self.split(batch)
         with frozen(self.model, "nothing", hold_statistics=True):
-            gates = {name: gate.detach().requires_grad_() for name, gate in self.gates.items()}
-            train = self._meta_loss(gates, batch, for_train, self.settings.meta_train)
-            gradients = self._gradients(train, gates, self.settings.second_order)
-            moved = self.inner_step(gates, gradients, self.inner_lr(batch.step))
+            gates: dict[str, Tensor] = {name: gate.detach().requires_grad_() for name, gate in self.gates.items()}
+            train = self.meta_loss(gates, batch, for_train, self.settings.meta_train)
+            gradients = _gradients(train, gates, self.settings.second_order)
+            moved = inner_step(gates, gradients, self.inner_lr(batch.step))
             if not self.settings.second_order:
                 moved = {name: gate.detach().requires_grad_() for name, gate in moved.items()}
-            test = self._meta_loss(moved, batch, ~for_train, self.settings.meta_test)
-            wanted = gates if self.settings.second_order else moved
-            gradients = self._gradients(test, wanted, create_graph=False)
+            test = self.meta_loss(moved, batch, ~for_train, self.settings.meta_test)
+            gradients = _gradients(test, gates if self.settings.second_order else moved, create_graph=False)
         with torch.no_grad():
             # Plain gradient descent has no state: there is no optimizer to keep.
             for gate, gradient in zip(self.gates.values(), gradients, strict=True):
                 gate.sub_(self.settings.gate_lr * gradient).clamp_(0, 1)
         return {"train": train.detach(), "test": test.detach()}
 
-    @staticmethod
-    def inner_step(gates: dict[str, Tensor], gradients: tuple[Tensor, ...], lr: float) -> dict[str, Tensor]:
-        """Eq. 9, clamped to [0, 1]; the gradient passes the clamp as if it were not there."""
-        moved = {name: gate - lr * g for (name, gate), g in zip(gates.items(), gradients, strict=True)}
-        return {name: gate + (gate.clamp(0, 1) - gate).detach() for name, gate in moved.items()}
 
-    def _split(self, batch: Batch) -> Tensor:
-        """Whether each image is in the meta-train part, bool [N]; the domains are permuted anew at each step."""
-        generator = torch.Generator().manual_seed(derived_seed(self.facts.seed, batch.step, _META_SPLIT))
-        chosen = torch.randperm(self.facts.domains, generator=generator)[: self.meta_train_domains]
-        return torch.isin(batch.domain, chosen.to(batch.domain.device))
+def inner_step(gates: dict[str, Tensor], gradients: tuple[Tensor, ...], lr: float) -> dict[str, Tensor]:
+    """Eq. 9, clamped to [0, 1]; the gradient passes the clamp as if it were not there."""
+    moved = {name: gate - lr * g for (name, gate), g in zip(gates.items(), gradients, strict=True)}
+    return {name: gate + (gate.clamp(0, 1) - gate).detach() for name, gate in moved.items()}
 
-    def _meta_loss(self, gates: dict[str, Tensor], batch: Batch, part: Tensor, names: tuple[MetaLoss, ...]) -> Tensor:
-        images, identity, domain = batch.images[part], batch.identity[part], batch.domain[part]
-        images = images.contiguous(memory_format=torch.channels_last)
-        features: Features = functional_call(self.model, gates, (images,))
-        terms: dict[str, Callable[[], Tensor]] = {
-            "cross_entropy": lambda: self.cross_entropy(self.classifier(features.embedding).float(), identity),
-            "triplet": lambda: self.triplet(features.pooled, identity),
-            "scatter": lambda: intra_domain_scatter(features.pooled, domain),
-            "shuffle": lambda: inter_domain_shuffle(features.pooled, identity, domain),
-        }
-        return torch.stack([terms[name]() for name in names]).sum()
 
-    @staticmethod
-    def _gradients(loss: Tensor, gates: dict[str, Tensor], create_graph: bool) -> tuple[Tensor, ...]:
-        """With respect to the gates alone; the same on every process."""
-        gradients = torch.autograd.grad(loss, list(gates.values()), create_graph=create_graph)
-        mean = sum_over_processes(torch.cat(gradients)) / process_count()
-        return torch.split(mean, [len(gradient) for gradient in gradients])
+def _gradients(loss: Tensor, gates: dict[str, Tensor], create_graph: bool) -> tuple[Tensor, ...]:
+    """With respect to the gates alone; the same on every process."""
+    gradients = torch.autograd.grad(loss, list(gates.values()), create_graph=create_graph)
+    mean = sum_over_processes(torch.cat(gradients)) / process_count()
+    return torch.split(mean, [len(gradient) for gradient in gradients])
