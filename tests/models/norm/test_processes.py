@@ -17,7 +17,9 @@ STEPS = 3
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    built = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)).double()
+    built = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+    ).double()
     replace_norms(built, SyncBatchNorm2d.of, "1")
     replace_norms(built, BatchInstanceNorm2d.of, "4")
     for module in built.modules():

@@ -34,8 +34,9 @@ def batch_statistics(mean: Tensor, variance: Tensor) -> Statistics:
         variance: [N, C], biased.
     """
     if process_count() == 1:
-        spread, centre = torch.var_mean(mean, 0, correction=0)
-        return Statistics(centre, variance.mean(0) + spread, mean.new_tensor(float(len(mean))))
+        centre = mean.mean(0)  # torch.var_mean over rows takes ten times as long
+        whole = (variance + (mean - centre).square()).mean(0)
+        return Statistics(centre, whole, mean.new_tensor(float(len(mean))))
     # Sums of squares cancel in float32; of [C] numbers float64 costs nothing.
     wide = mean.double()
     sums = torch.cat([wide.sum(0), (variance + wide.square()).sum(0), wide.new_tensor([float(len(mean))])])
@@ -48,4 +49,4 @@ def batch_statistics(mean: Tensor, variance: Tensor) -> Statistics:
 def standardise(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Scale and shift of weight (x - mean) / sqrt(variance + eps) + bias; [C] or [N, C]."""
     scale = weight * torch.rsqrt(variance + eps)
-    return scale, bias - scale * mean
+    return scale, torch.addcmul(bias, scale, mean, value=-1)

@@ -23,8 +23,6 @@ class OneAffineBatchInstanceNorm2d(AffineNorm2d):
         """The mix of both whitenings, then the affine."""
         weight, bias, gate = parameters
         of_batch = self.statistics(mean, variance)
-        one, zero = torch.ones_like(bias), torch.zeros_like(bias)
-        batch_scale, batch_shift = standardise(of_batch.mean, of_batch.variance, one, zero, self.eps)
-        scale, shift = standardise(mean, variance, one, zero, self.eps)
-        mixed_scale, mixed_shift = torch.lerp(scale, batch_scale, gate), torch.lerp(shift, batch_shift, gate)
-        return weight * mixed_scale, weight * mixed_shift + bias, *of_batch
+        batch_scale, batch_shift = standardise(of_batch.mean, of_batch.variance, gate * weight, bias, self.eps)
+        scale, shift = standardise(mean, variance, (1 - gate) * weight, torch.zeros_like(bias), self.eps)
+        return scale + batch_scale, shift + batch_shift, *of_batch
