@@ -77,7 +77,7 @@ def test_every_section_is_there(tmp_path: Path, make: Make, record: MakeRecord) 
     assert "<h1>A title</h1>" in page.text
     assert "In-domain is one thing, unseen is another." in page.words
     assert {"results", "measured", "target-1", "target-2"} <= set(page.ids)
-    assert page.count("svg") == 3
+    assert page.count("svg") == 1 + 2 * 2  # CMC, and for each target its scores and its map
     assert page.words.count("Answered best") == page.words.count("Answered worst") == 2
     for fact in (
         *(
@@ -173,7 +173,7 @@ def test_every_picture_has_an_alternative_text(page: Page) -> None:
     assert pictures
     assert all(attrs.get("alt") for attrs in pictures)
     drawings = [attrs for _, attrs in page.elements if attrs.get("class") == "chart"]
-    assert [d["role"] for d in drawings] == ["img"] * 3
+    assert [d["role"] for d in drawings] == ["img"] * 5
     assert all(d["aria-label"] for d in drawings)
 
 

@@ -23,6 +23,7 @@ from passerby.evaluation.records import Record, Trained, summary, write_record
 from passerby.evaluation.targets import Target, open_target
 from passerby.files import sha256, write_text
 from passerby.models.load import load, model_folder
+from passerby.models.model import Model
 from passerby.models.saved import CARD, ModelCard, current_versions, load_card
 from passerby.report.table import console_table
 
@@ -98,14 +99,17 @@ def evaluate(
     if json_file is not None:
         write_text(Path(json_file), json.dumps(summary(records), indent=1) + "\n")
     if report_file is not None:
+        from passerby.report.gates import gate_cards
         from passerby.report.html import write_report
 
+        run = model_folder(model).parent if card is not None else None
         write_report(
             Path(report_file),
             f"{model.name} on {', '.join(t.name for t in opened)}",
             records,
             measurements,
             introduction,
+            gate_cards(embedder, run) if isinstance(embedder, Model) else [],
         )
         console.print(f"report: {report_file}")
     return records

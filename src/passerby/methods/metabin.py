@@ -18,6 +18,8 @@ from passerby.models.norm.processes import process_count, sum_over_processes
 from passerby.seeding import derived_seed
 
 _META_SAMPLER = 0x3E7A
+_LOOKS = 50
+"""How often a run looks at what each meta-train loss does to the gates."""
 
 
 class MetaBinSettings(EpisodeSettings):
@@ -80,11 +82,32 @@ class MetaBin(EpisodicMethod):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """The meta step, after the base step."""
         assert batch.second is not None
+        logged: dict[str, Any] = {"inner_lr": self.inner_lr(batch.step)}
         with self.trainer.precision_plugin.train_step_context():
-            losses = self.meta_step(batch.second)
-        self.log_dict({f"meta_{name}": value for name, value in losses.items()})
-        self.log("inner_lr", self.inner_lr(batch.step))
-        self.log_dict({f"rho/{name.removesuffix('.gate')}": gate.mean() for name, gate in self.gates.items()})
+            if batch.step % max(1, self.facts.steps // _LOOKS) == 0:
+                logged |= {f"gate_push/{name}": push for name, push in self.gate_pushes(batch.second).items()}
+            logged |= {f"meta_{name}": value for name, value in self.meta_step(batch.second).items()}
+        logged |= {f"rho/{name.removesuffix('.gate')}": gate.mean() for name, gate in self.gates.items()}
+        self.log_dict(logged)
+
+    def gate_pushes(self, batch: Batch) -> dict[str, Tensor]:
+        """Share of the gates that each meta-train loss, alone, pushes towards instance norm (the paper's Fig. 5).
+
+        Gates that it does not push at all are left out.
+
+        Args:
+            batch: augmented, balanced over domains.
+        """
+        for_train = self.split(batch)
+        shares: dict[str, Tensor] = {}
+        with frozen(self.model, "nothing", hold_statistics=True):
+            for name in self.settings.meta_train:
+                gates: dict[str, Tensor] = {key: gate.detach().requires_grad_() for key, gate in self.gates.items()}
+                push = torch.cat(
+                    _gradients(self.meta_loss(gates, batch, for_train, (name,)), gates, create_graph=False)
+                )
+                shares[name] = (push > 0).sum() / (push != 0).sum().clamp(min=1)
+        return shares
 
     def meta_step(self, batch: Batch) -> dict[str, Tensor]:
         """Moves the gates by one meta-learning episode, and nothing else.

@@ -1,7 +1,5 @@
-"""Figures as SVG text: they go into a page as they are and take their colours from its style sheet."""
+"""Figures of a measurement: CMC curves and score histograms."""
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -10,17 +8,10 @@ import torch
 from torch import Tensor
 
 from passerby.evaluation.ranking_pairs import PairHistogram
+from passerby.report.drawing import DASHES, INK, MARKERS, SERIES, new_axes, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Okabe and Ito's colours, which people with any colour vision tell apart.
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-INK, GRID = "#24292f", "#d0d7de"
-MARKERS, DASHES = "osD^vP", ("-", "--", ":")
-WIDTH, HEIGHT = 5.6, 3.5
-"""Inches of 72 units; small, so that the text is still read on a phone."""
 
 BINS = 128
 RANKS = (1, 2, 5, 10, 20, 50)
@@ -36,7 +27,7 @@ def cmc_figure(curves: Sequence[tuple[str, Tensor]]) -> str:
         an <svg> element. Its colours are CSS variables (`--series-1`, ..., `--ink`, `--grid`) with defaults for white
         paper.
     """
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for number, (name, splits) in enumerate(curves):
         mean, std = 100 * splits.mean(0), 100 * splits.std(0, correction=0)
         ranks = range(1, len(mean) + 1)
@@ -67,7 +58,7 @@ def cmc_figure(curves: Sequence[tuple[str, Tensor]]) -> str:
     axes.set_xlabel("rank (logarithmic)")
     axes.set_ylabel("found by then, %")
     axes.legend(loc="best", frameon=False, labelcolor=INK)
-    return _svg(figure, "cmc")
+    return to_svg(figure, "cmc")
 
 
 def histogram_figure(splits: Sequence[PairHistogram], tpr: Mapping[float, float], name: str) -> str:
@@ -85,7 +76,7 @@ def histogram_figure(splits: Sequence[PairHistogram], tpr: Mapping[float, float]
     edges, *counts = pairs.coarse(BINS)
     width = float(edges[1] - edges[0])
     densities = [count.double() / int(count.sum()) / width for count in counts]
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for label, density, colour in zip(("same person", "different people"), densities, SERIES, strict=False):
         axes.stairs(density, edges, fill=True, color=colour, alpha=0.3, linewidth=0, label=label)
         axes.stairs(density, edges, color=colour, linewidth=1.5)
@@ -99,7 +90,7 @@ def histogram_figure(splits: Sequence[PairHistogram], tpr: Mapping[float, float]
     _mark_rates(axes, [(threshold(pairs, fpr), fpr, share) for fpr, share in tpr.items()], top)
     # Above the axes: what is inside is taken by the marks.
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, labelcolor=INK)
-    return _svg(figure, name)
+    return to_svg(figure, name)
 
 
 def threshold(pairs: PairHistogram, fpr: float) -> float:
@@ -142,42 +133,3 @@ def _mark_rates(axes: "Axes", marks: list[tuple[float, float, float]], top: floa
             color=INK,
             fontsize=8.5,
         )
-
-
-def _axes() -> tuple["Figure", "Axes"]:
-    # Not through pyplot, which keeps figures alive and picks a backend for the whole process.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    figure.patch.set_visible(False)
-    axes = figure.subplots()
-    axes.patch.set_visible(False)
-    axes.set_axisbelow(True)
-    axes.grid(color=GRID, linewidth=0.7)
-    axes.tick_params(colors=GRID, labelcolor=INK, length=3)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GRID)
-    return figure, axes
-
-
-def _svg(figure: "Figure", name: str) -> str:
-    """The figure's <svg> element, its colours made variables and its ids unique to `name`."""
-    import matplotlib
-
-    stream = io.StringIO()
-    # Text stays text: it is small, can be searched, and takes the page's font. A name may hold a dollar sign.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
-        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = stream.getvalue()
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])
-    variables = {INK: "--ink", GRID: "--grid"} | {c: f"--series-{i}" for i, c in enumerate(SERIES, 1)}
-
-    def themed(colour: re.Match[str]) -> str:
-        name = variables.get(colour[2])
-        return f"{colour[1]}var({name}, {colour[2]})" if name else colour[0]
-
-    # In tags alone: text is left as it is.
-    return re.sub(r"<[^>]+>", lambda tag: re.sub(r"((?:fill|stroke): )(#[0-9a-f]{6})", themed, tag[0]), svg)

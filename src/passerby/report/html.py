@@ -1,5 +1,6 @@
 """The HTML report: one file that holds all it shows, for people to look at what a model does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +12,8 @@ from passerby.errors import PasserbyError
 from passerby.evaluation.measure import CMC_RANKS, FALSE_POSITIVE_RATES, Measurement
 from passerby.evaluation.records import Record
 from passerby.files import write_text
+from passerby.report.cards import Card
+from passerby.report.embedding_map import map_card
 from passerby.report.figures import cmc_figure, histogram_figure
 from passerby.report.galleries import COLUMNS, Answer, best_and_worst
 
@@ -29,12 +32,18 @@ class _Section:
     note: str | None
     facts: Facts
     histogram: str
+    map: Card
     best: list[Answer]
     worst: list[Answer]
 
 
 def write_report(
-    path: Path, title: str, records: list[Record], measurements: list[Measurement], introduction: str = ""
+    path: Path,
+    title: str,
+    records: list[Record],
+    measurements: list[Measurement],
+    introduction: str = "",
+    cards: Sequence[Card] = (),
 ) -> None:
     """Writes one self-contained HTML file, atomically: metrics, CMC curves, score histograms and ranked galleries.
 
@@ -44,6 +53,7 @@ def write_report(
         records: one a target.
         measurements: what the records were made from, in the same order.
         introduction: plain text above everything; lines may break.
+        cards: pictures of the model itself.
 
     Raises:
         PasserbyError: when records and measurements do not belong together.
@@ -79,6 +89,7 @@ def write_report(
             ]
         ),
         facts=_shared_facts(records),
+        cards=cards,
         sections=sections,
         columns=COLUMNS,
     )
@@ -158,4 +169,5 @@ def _section(number: int, record: Record, measurement: Measurement) -> _Section:
     ]
     tpr = {rate: record.metrics[f"tpr@fpr={rate:g}"].mean for rate in FALSE_POSITIVE_RATES}
     histogram = histogram_figure([o.pairs for o in measurement.outcomes], tpr, f"scores-{number}")
-    return _Section(f"target-{number}", record.target, measurement.target.note, facts, histogram, best, worst)
+    plane = map_card(measurement, f"map-{number}")
+    return _Section(f"target-{number}", record.target, measurement.target.note, facts, histogram, plane, best, worst)
