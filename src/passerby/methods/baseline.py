@@ -1,6 +1,6 @@
 """The strong baseline: cross-entropy and batch-hard triplet on a BNNeck."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -12,13 +12,18 @@ from passerby.methods.base import Method, MethodSettings, TrainingFacts
 from passerby.models.model import Model
 
 
-class BaselineSettings(MethodSettings):
-    """Parameters of the baseline."""
+class BagOfTricksSettings(MethodSettings):
+    """Parameters of the baseline's losses, for it and for the methods that stand on it."""
 
-    name: Literal["baseline"] = "baseline"
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     triplet_margin: float = Field(0.3, ge=0)
     triplet_weight: float = Field(1.0, ge=0)
+
+
+class BaselineSettings(BagOfTricksSettings):
+    """Parameters of the baseline."""
+
+    name: Literal["baseline"] = "baseline"
 
 
 class Baseline(Method):
@@ -28,13 +33,13 @@ class Baseline(Method):
     triplet loss on the feature before it. At test time: the feature after the BNNeck, cosine.
     """
 
-    Settings = BaselineSettings
+    Settings: ClassVar[type[MethodSettings]] = BaselineSettings
     loss_names = ("cross_entropy", "triplet")
 
-    def __init__(self, model: Model, facts: TrainingFacts, settings: BaselineSettings) -> None:
+    def __init__(self, model: Model, facts: TrainingFacts, settings: BagOfTricksSettings) -> None:
         """Adds an identity classifier to the model."""
         super().__init__(model, facts, settings)
-        self.settings: BaselineSettings = settings
+        self.settings: BagOfTricksSettings = settings
         self.classifier = nn.Linear(model.dimension, facts.classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
         self.triplet = BatchHardTriplet(settings.triplet_margin)
@@ -45,6 +50,10 @@ class Baseline(Method):
         logits = self.classifier(features.embedding).float()
         self.log("accuracy", (logits.argmax(1) == batch.identity).float().mean(), batch_size=len(logits))
         return {
-            "cross_entropy": F.cross_entropy(logits, batch.identity, label_smoothing=self.settings.label_smoothing),
+            "cross_entropy": self.cross_entropy(logits, batch.identity),
             "triplet": self.settings.triplet_weight * self.triplet(features.pooled, batch.identity),
         }
+
+    def cross_entropy(self, logits: Tensor, identity: Tensor) -> Tensor:
+        """Cross-entropy with label smoothing of logits [N, classes]."""
+        return F.cross_entropy(logits, identity, label_smoothing=self.settings.label_smoothing)
