@@ -5,6 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test slow lint types bench clean
 
 demo: .venv/ready
+	rm -rf demo
 	$(BIN)/passerby demo --out demo
 
 test: .venv/ready lint types

@@ -37,6 +37,16 @@ BudgetOption = Annotated[
         help="quick: 960 base steps, at most 4 images an identity, 128x64. standard: 3,060 steps, at most 8. full: the recipe's own."
     ),
 ]
+OnnxSize = Annotated[
+    str | None, typer.Option("--size", help="Input of an .onnx file, as in 256x128; by default its graph's or card's.")
+]
+OnnxMean = Annotated[
+    str | None, typer.Option("--mean", help="Mean of its input, as in 0.485,0.456,0.406 (ImageNet's).")
+]
+OnnxStd = Annotated[
+    str | None, typer.Option("--std", help="Deviation of its input, as in 0.229,0.224,0.225 (ImageNet's).")
+]
+OnnxBgr = Annotated[bool, typer.Option("--bgr", help="The .onnx file wants blue, green, red.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
 
 
@@ -108,9 +118,14 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.")] = None,
     records: Annotated[Path | None, typer.Option(help="Write one record a target into this folder.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report.")] = None,
+    size: OnnxSize = None,
+    mean: OnnxMean = None,
+    std: OnnxStd = None,
+    bgr: OnnxBgr = False,
 ) -> None:
     """Measure a model on targets that took no part in its training."""
     from passerby.commands.evaluate import evaluate as run
+    from passerby.commands.onnx_input import onnx_card
 
     run(
         model,
@@ -123,6 +138,7 @@ def evaluate(
         json_file=json,
         records_folder=records,
         report_file=report,
+        onnx_card=onnx_card(size, mean, std, bgr),
     )
 
 
@@ -162,11 +178,16 @@ def embed(
         bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")
     ] = False,
     device: Device = "auto",
+    size: OnnxSize = None,
+    mean: OnnxMean = None,
+    std: OnnxStd = None,
+    bgr: OnnxBgr = False,
 ) -> None:
     """Embed every image of a folder."""
     from passerby.commands.embed import embed as run
+    from passerby.commands.onnx_input import onnx_card
 
-    run(model, images, out, flip, device)
+    run(model, images, out, flip, device, onnx_card(size, mean, std, bgr))
 
 
 @datasets_app.command("list")

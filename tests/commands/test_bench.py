@@ -1,11 +1,14 @@
 """Benchmarks: cells are run once, survive failures and kills, and end in a table made from records."""
 
+import os
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from passerby.commands import bench as module
+from passerby.commands import bench_cell as module
 from passerby.commands.bench import bench, read_records
 from passerby.errors import PasserbyError
 
@@ -17,16 +20,23 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     seen: list[list[str]] = []
 
-    def call(command: list[str], **streams: Any) -> int:
-        seen.append(command[3:])
-        try:
-            app(command[3:], standalone_mode=False)
-        except PasserbyError as error:
-            streams["stdout"].write(f"passerby: {error}\n")
-            return 2
-        return 0
+    class Process:
+        """Stands in for subprocess.Popen: done as soon as it is started."""
 
-    monkeypatch.setattr(module.subprocess, "call", call)
+        def __init__(self, command: list[str], **streams: Any) -> None:
+            seen.append(command[3:])
+            self.code = 0
+            try:
+                app(command[3:], standalone_mode=False)
+            except PasserbyError as error:
+                streams["stdout"].write(f"passerby: {error}\n")
+                self.code = 2
+
+        def wait(self, timeout: float) -> int:
+            return self.code
+
+    stand_in = SimpleNamespace(Popen=Process, STDOUT=subprocess.STDOUT, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(module, "subprocess", stand_in)
     return seen
 
 
@@ -116,6 +126,7 @@ def test_bad_input_before_anything_runs(
         (["baseline-mobilenetv2"], {"protocol": "leave-one-out-source"}, "protocol"),
         (["baseline-mobilenetv2"], {"targets": []}, "target"),
         (["baseline-mobilenetv2"], {"targets": ["viper"]}, "viper"),
+        (["baseline-mobilenetv2"], {"targets": [f"one={people / 'one'}"]}, "in a source and in a target at once"),
     ):
         arguments = {"protocol": "free", "targets": ["viper"], "seeds": 1, "budget": "full", "device": "cpu"} | options
         with pytest.raises(PasserbyError, match=message):
@@ -138,3 +149,41 @@ def test_a_cell_that_another_bench_runs_is_left_alone(
     assert calls == []
     assert start(people, tmp_path / "bench", tiny, sources, seeds=1) == 0
     assert [c[0] for c in calls] == ["evaluate"]
+
+
+def test_a_cell_that_was_killed_while_training_is_resumed(
+    people: Path, sources: str, tiny: list[str], tmp_path: Path
+) -> None:
+    import signal
+    import sys
+    import time
+
+    out, targets = tmp_path / "bench", f"three={people / 'three'}"
+    command = [
+        sys.executable,
+        "-m",
+        "passerby",
+        "bench",
+        "--recipes",
+        "baseline-mobilenetv2",
+        "--data-root",
+        str(people),
+    ]
+    command += ["--out", str(out), "--targets", targets, "--seeds", "1", "--budget", "full", "--device", "cpu"]
+    steps = [override for override in tiny if not override.startswith("trainer.max_steps")]
+    for override in (*steps, "trainer.max_steps=400", sources):
+        command += ["--set", override]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("cells/*/run/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    (cell,) = (out / "cells").iterdir()
+    assert (cell / "run" / "checkpoints" / "last.ckpt").exists()
+    assert not (cell / "run" / "model").exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "--resume" in (cell / "log.txt").read_text()
+    (record,) = read_records(out)
+    assert record.training is not None
+    assert record.training.steps == 400

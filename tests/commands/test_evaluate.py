@@ -9,9 +9,11 @@ import torch
 from onnx import TensorProto, helper, save
 
 from passerby.commands.evaluate import evaluate
+from passerby.commands.onnx_input import onnx_card
 from passerby.commands.train import train
 from passerby.errors import PasserbyError
 from passerby.evaluation.records import read_record
+from passerby.models.saved import load_card
 from passerby.recipes import load_recipe
 
 
@@ -94,6 +96,90 @@ def test_a_sources_file_under_another_name_is_no_target(people: Path, run_folder
         evaluate(run_folder, people, [f"other={people / 'one'}"], device="cpu")
 
 
+def test_a_source_is_no_target_where_its_files_are_gone(people: Path, run_folder: Path, tmp_path: Path) -> None:
+    moved = (people / "one").rename(tmp_path / "elsewhere")
+    with pytest.raises(PasserbyError, match=r"one: person 1 is in a source and in a target at once \(8 people"):
+        evaluate(run_folder, people, [f"one={moved}"], device="cpu")
+
+
+def test_what_cannot_be_checked_is_said(people: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(people / "one")
+    evaluate(run_folder, people, [f"three={people / 'three'}"], device="cpu")
+    assert f"one={people / 'one'}: not on this machine" in capsys.readouterr().out
+
+
+def test_what_an_ancestor_learnt_from_is_no_target(
+    people: Path, run_folder: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    for generation, parent in ((1, run_folder), (2, tmp_path / "child1")):
+        recipe = load_recipe("baseline-mobilenetv2", [*tiny, f"data.sources=three={people / 'three'}"])
+        out = tmp_path / f"child{generation}"
+        train(recipe, people, out, recipe_name="tiny", device="cpu", progress=False, init_from=parent)
+    card = load_card(tmp_path / "child2" / "model")
+    assert [[t.domain for t in a.trained_on] for a in card.ancestors] == [["three"], ["one", "two"]]
+    assert card.ancestors[1].weights_sha256 == load_card(run_folder / "model").weights_sha256
+    with pytest.raises(PasserbyError, match="in a source and in a target"):
+        evaluate(tmp_path / "child2", people, [f"one={people / 'one'}"], device="cpu")
+    with pytest.raises(PasserbyError, match="in a source and in a target"):
+        evaluate(tmp_path / "child2", people, [f"renamed={people / 'two'}"], device="cpu")
+
+
+def test_a_protocol_that_the_model_does_not_follow(people: Path, run_folder: Path) -> None:
+    three = [f"three={people / 'three'}"]
+    with pytest.raises(PasserbyError, match="single-source: has no run that trains on one="):
+        evaluate(run_folder, people, three, device="cpu", protocol="single-source")
+    with pytest.raises(PasserbyError, match=r"three=.* is no small target"):
+        evaluate(run_folder, people, three, device="cpu", protocol="large-to-small")
+    with pytest.raises(PasserbyError, match="nothing is measured on cuhk-sysu"):
+        evaluate(run_folder, people, ["cuhk-sysu"], device="cpu")
+    assert evaluate(run_folder, people, three, device="cpu", protocol="leave-one-out")[0].protocol == "leave-one-out"
+
+
+def test_a_retracted_dataset_says_so(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PasserbyError, match="no folder"):
+        evaluate(pooling_graph(tmp_path / "pool.onnx"), people, ["dukemtmcreid"], device="cpu")
+    assert "dukemtmcreid: " in capsys.readouterr().err
+
+
+def test_flags_say_what_an_onnx_file_wants(people: Path, tmp_path: Path) -> None:
+    graph = pooling_graph(tmp_path / "pool.onnx")
+    three = [f"three={people / 'three'}"]
+    plain = evaluate(graph, people, three, device="cpu")[0].metrics
+    grey = evaluate(graph, people, three, device="cpu", onnx_card=onnx_card(None, None, "1e3,1e3,1e-3", True))[
+        0
+    ].metrics
+    assert plain != grey
+    with pytest.raises(PasserbyError, match="takes 32 x 16 images"):
+        evaluate(graph, people, three, device="cpu", onnx_card=onnx_card("64x32", None, None, False))
+
+
+def test_flags_for_onnx_files_alone(people: Path, run_folder: Path) -> None:
+    with pytest.raises(PasserbyError, match="a saved model knows its own input"):
+        evaluate(
+            run_folder,
+            people,
+            [f"three={people / 'three'}"],
+            device="cpu",
+            onnx_card=onnx_card("32x16", None, None, False),
+        )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("256", None, None, False), "--size 256"),
+        (("0x1", None, None, False), "--size 0x1"),
+        ((None, "1,2", None, False), "--mean 1,2"),
+        ((None, None, "1,0,1", False), "--std 1,0,1"),
+        ((None, None, "a,b,c", False), "--std a,b,c"),
+    ],
+)
+def test_flags_that_do_not_parse(flags: tuple[str | None, str | None, str | None, bool], message: str) -> None:
+    with pytest.raises(PasserbyError, match=message):
+        onnx_card(*flags)
+    assert onnx_card(None, None, None, False) is None
+
+
 def test_a_target_without_matches(people: Path, run_folder: Path) -> None:
     lonely = people / "lonely"
     lonely.mkdir()
@@ -134,7 +220,7 @@ def test_the_model_that_is_measured_is_the_one_that_was_trained(run_folder: Path
 def test_what_cannot_be_meant(run_folder: Path, people: Path, tmp_path: Path) -> None:
     three = f"three={people / 'three'}"
     for targets, options, message in (
-        ([three, three], {}, "'three' stands there twice"),
+        ([three, three], {}, "'three' stands twice"),
         ("viper", {}, "give a list"),
         ([three], {"protocol": "leave-one-source"}, "no protocol 'leave-one-source'"),
         ([three], {"json_file": tmp_path}, "a folder"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from passerby.commands.train import train
 from passerby.errors import PasserbyError
 from passerby.methods.baseline import Baseline
-from passerby.models.saved import load_model
+from passerby.models.saved import load_card, load_model
 from passerby.recipes import load_recipe
 
 Runner = Callable[..., Path]
@@ -125,7 +125,7 @@ def test_resume_wants_the_same_run(run: Runner, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Killed):
         run(tmp_path / "run")
     monkeypatch.setattr(Baseline, "training_step", step)
-    with pytest.raises(PasserbyError, match="another recipe or seed"):
+    with pytest.raises(PasserbyError, match="another recipe, seed, start or data"):
         run(tmp_path / "run", "optimizer.lr=0.5", resume=True)
     assert run(tmp_path / "run", resume=True).is_dir()
 
@@ -138,6 +138,79 @@ def test_starts_from_a_saved_model(run: Runner, tmp_path: Path) -> None:
     torch.testing.assert_close(start[key], trained[key], atol=1e-9, rtol=0)
     with pytest.raises(PasserbyError, match="weights of another model"):
         run(tmp_path / "third", "model.backbone=test_byobnet", init_from=first)
+
+
+def test_weights_that_are_not_finite_are_never_saved(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Baseline.training_step
+
+    def poisoned(self: Baseline, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = step(self, batch, batch_idx)
+        if self.global_step == last - 1:
+            self.classifier.weight.data[0, 0] = torch.inf
+        return loss
+
+    monkeypatch.setattr(Baseline, "training_step", poisoned)
+    for last, kept in ((4, 2), (6, 4)):  # checkpoints are written every second step; the run ends with the sixth
+        out = tmp_path / f"run{last}"
+        with pytest.raises(PasserbyError, match=f"is not finite after step {last}"):
+            run(out)
+        assert not (out / "model").exists()
+        checkpoint = torch.load(out / "checkpoints" / "last.ckpt", weights_only=False)
+        assert checkpoint["global_step"] == kept
+
+
+def test_a_run_that_was_moved_resumes_from_its_newest_checkpoint(
+    run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, killed_at = Baseline.training_step, 3
+
+    def killed(self: Baseline, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == killed_at:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Baseline, "training_step", killed)
+    with pytest.raises(Killed):
+        run(tmp_path / "here", "trainer.max_steps=9")
+    (tmp_path / "here").rename(tmp_path / "there")
+    killed_at = 7
+    with pytest.raises(Killed):
+        run(tmp_path / "there", "trainer.max_steps=9", resume=True)
+    assert [p.name for p in (tmp_path / "there" / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert torch.load(tmp_path / "there" / "checkpoints" / "last.ckpt", weights_only=False)["global_step"] == 6
+
+
+def test_resume_wants_the_same_data(run: Runner, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Baseline.training_step
+
+    def killed(self: Baseline, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 3:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Baseline, "training_step", killed)
+    with pytest.raises(Killed):
+        run(tmp_path / "run")
+    next((people / "one").iterdir()).unlink()
+    with pytest.raises(PasserbyError, match="another recipe, seed, start or data"):
+        run(tmp_path / "run", resume=True)
+
+
+def test_a_table_with_domains_trains_on_each(people: Path, tiny: list[str], tmp_path: Path) -> None:
+    table = people / "mine.csv"
+    rows = [
+        f"{folder}/{path.name},{int(path.name[:4])},{path.name[6]},{folder}"
+        for folder in ("one", "two")
+        for path in sorted((people / folder).iterdir())
+    ]
+    table.write_text("\n".join(["path,identity,camera,domain", *rows]) + "\n")
+    overrides = [*tiny, f"data.sources=mine={table}", "data.batches=domain", "data.identities=4"]
+    out = tmp_path / "run"
+    train(load_recipe("baseline-mobilenetv2", overrides), people, out, recipe_name="t", device="cpu", progress=False)
+    (trained,) = load_card(out / "model").trained_on
+    assert (trained.domain, trained.identities, trained.people) == ("mine", 16, "1-8, 11-18")
 
 
 def test_cameras_as_domains(run: Runner, people: Path, tmp_path: Path) -> None:

@@ -78,6 +78,14 @@ def test_free() -> None:
         cells("free", "market1501")
 
 
+def test_two_datasets_of_the_same_people_never_stand_on_opposite_sides() -> None:
+    assert cells("leave-one-source-out", "market1501 cuhk01 cuhk02") == (
+        Cell(("cuhk01", "cuhk02"), ("market1501",), held_out=True),
+        Cell(("market1501",), ("cuhk01",), held_out=True),
+        Cell(("market1501",), ("cuhk02",), held_out=True),
+    )
+
+
 def test_the_same_people_under_another_name_are_left_out_too() -> None:
     (first, *_) = cells("leave-one-source-out", "cuhk03 cuhk03-labeled market1501")
     assert first == Cell(("market1501",), ("cuhk03",), held_out=True)

@@ -6,7 +6,7 @@ import pytest
 
 from passerby.data.sample import Sample
 from passerby.errors import PasserbyError
-from passerby.evaluation.overlap import check_disjoint
+from passerby.evaluation.overlap import check_disjoint, check_people
 
 
 def sample(path: Path | str, identity: int = 1, domain: str = "a") -> Sample:
@@ -50,3 +50,14 @@ def test_links_are_followed(tmp_path: Path, link: str) -> None:
     check_disjoint([sample(real / "2.jpg")], [sample(other, 9, "mine")])
     with pytest.raises(PasserbyError, match="at once"):
         check_disjoint([sample(real / "1.jpg")], [sample(other, 9, "mine")])
+
+
+def test_cuhk01_and_cuhk02_show_the_same_people() -> None:
+    with pytest.raises(PasserbyError, match="cuhk01: shows people of cuhk02, which was trained on"):
+        check_disjoint([sample("a/1.jpg", 10_001, "cuhk02")], [sample("b/1.jpg", 900, "cuhk01")])
+    check_disjoint([sample("a/1.jpg", 1, "cuhk03")], [sample("b/1.jpg", 1, "cuhk01")])
+
+
+def test_parts_of_a_dataset_share_its_people() -> None:
+    with pytest.raises(PasserbyError, match="mine: person 3"):
+        check_people({"mine": {3}}, [sample("a/1.jpg", 3, "mine/east")])

@@ -211,6 +211,18 @@ def test_every_family_takes_its_own_weights(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, reference.state_dict()[key]) for key, value in backbone.state_dict().items())
 
 
+def test_position_embeddings_of_a_file_are_brought_to_the_size(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    square = timm.create_model("test_vit", img_size=(160, 160))
+    save_file({key: value.contiguous() for key, value in square.state_dict().items()}, tmp_path / "w.safetensors")
+    backbone = Backbone("test_vit", (64, 32))
+    load_imagenet(backbone, tmp_path / "w.safetensors")
+    state = backbone.network.state_dict()
+    assert state["pos_embed"].shape != square.state_dict()["pos_embed"].shape
+    torch.testing.assert_close(state["pos_embed"].mean(), square.state_dict()["pos_embed"].mean(), atol=0.02, rtol=0)
+    assert torch.equal(state["blocks.0.attn.qkv.weight"], square.state_dict()["blocks.0.attn.qkv.weight"])
+
+
 def test_every_key_that_does_not_fit_is_named(weights: Path, tmp_path: Path) -> None:
     state = timm.create_model("test_resnet").state_dict()
     del state["layer1.0.conv1.weight"]

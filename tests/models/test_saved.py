@@ -40,7 +40,9 @@ def card(model: Model) -> ModelCard:
         steps=10,
         seconds=1.5,
         peak_mib=100.0,
-        trained_on=(TrainedOn(domain="one", identities=2, images=8, listing_sha256="0" * 64, terms="none"),),
+        trained_on=(
+            TrainedOn(domain="one", people="1-2", identities=2, images=8, listing_sha256="0" * 64, terms="none"),
+        ),
         versions=current_versions(),
     )
 

@@ -39,8 +39,8 @@ def test_a_budget_fixes_size_images_and_steps_and_nothing_else() -> None:
 
 
 def test_overrides_win_over_the_budget_and_the_last_wins() -> None:
-    recipe = load_recipe(NAME, ["trainer.max_steps=7", "data.height=64", "data.height=96"], "quick")
-    assert (recipe.trainer.max_steps, recipe.data.height, recipe.data.width) == (7, 96, 64)
+    recipe = load_recipe(NAME, ["trainer.max_steps=7", "data.height=64", "data.height=96"])
+    assert (recipe.trainer.max_steps, recipe.data.height, recipe.data.width) == (7, 96, 128)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +164,30 @@ def test_unknown_names_and_files(tmp_path: Path) -> None:
         load_recipe("baseline-mobilnetv2")
     with pytest.raises(PasserbyError, match=r"none\.yaml: cannot be read \(No such file"):
         load_recipe(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    "override", ["trainer.max_steps=7", "trainer.max_epochs=2", "data.height=256", "data.images_per_identity=9"]
+)
+def test_a_budget_fixes_what_it_counts(override: str) -> None:
+    with pytest.raises(PasserbyError, match=f"--budget quick fixes {override.partition('=')[0]}"):
+        load_recipe(NAME, [override], "quick")
+    load_recipe(NAME, [override])
+
+
+@pytest.mark.parametrize(
+    ("batch", "fits"), [((16, 4), True), ((15, 4), True), ((32, 2), True), ((17, 4), False), ((14, 4), False)]
+)
+def test_a_budget_counts_steps_of_about_64_images(batch: tuple[int, int], fits: bool) -> None:
+    overrides = [f"data.identities={batch[0]}", f"data.images_each={batch[1]}"]
+    if fits:
+        load_recipe(NAME, overrides, "standard")
+    else:
+        with pytest.raises(PasserbyError, match="images a batch"):
+            load_recipe(NAME, overrides, "standard")
+
+
+def test_who_counts_epochs_does_not_count_steps() -> None:
+    recipe = load_recipe("baseline-demo", ["trainer.max_epochs=3"])
+    assert (recipe.trainer.max_epochs, recipe.trainer.max_steps) == (3, None)
+    assert load_recipe("baseline-demo", ["trainer.max_epochs=3", "trainer.max_steps=5"]).trainer.max_steps == 5

@@ -73,6 +73,7 @@ def record() -> Callable[..., Record]:
         entry = Record(
             protocol="free",
             target=target.name,
+            domain=target.name,
             split_id=target.split_id,
             direction=target.direction,
             splits=len(target.splits),
@@ -85,6 +86,7 @@ def record() -> Callable[..., Record]:
             weights_sha256="0123456789abcdef" * 4,
             training=Trained(
                 recipe="baseline-tiny",
+                recipe_sha256="ef" * 32,
                 overrides=("trainer.lr=0.1",),
                 budget="quick",
                 seed=3,

@@ -28,6 +28,7 @@ def entry() -> Callable[..., Record]:
     ) -> Record:
         trained = Trained(
             recipe=recipe,
+            recipe_sha256="r",
             overrides=overrides,
             budget="quick",
             seed=seed,
@@ -40,6 +41,7 @@ def entry() -> Callable[..., Record]:
         record = Record(
             protocol="free",
             target=target,
+            domain=target,
             split_id="s",
             direction="a -> b",
             splits=len(rank1),

@@ -1,110 +1,26 @@
 """passerby bench: recipes x seeds x cells of a protocol, each trained and measured once, and the table of them all."""
 
-import fcntl
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from passerby.commands.evaluate import LEFT_OUT
+from passerby.commands.bench_cell import BenchCell, plain_name
+from passerby.commands.unseen import LEFT_OUT
 from passerby.data.protocols import get_protocol
-from passerby.data.settings import DataSettings
-from passerby.data.sources import open_sources
+from passerby.data.sources import by_camera, open_sources
 from passerby.errors import PasserbyError
+from passerby.evaluation.overlap import check_disjoint
 from passerby.evaluation.records import Record, read_record
 from passerby.evaluation.targets import open_target
 from passerby.files import write_text
-from passerby.models.saved import CARD
 from passerby.recipes import load_recipe
 from passerby.recipes.recipe import Budget
 from passerby.report.table import markdown_table
-
-
-@dataclass(frozen=True)
-class BenchCell:
-    """One training run and the targets that it is measured on.
-
-    Attributes:
-        recipe, overrides, budget, seed: what trains; the overrides name the cell's sources.
-        data: what it trains on, overrides applied.
-        targets: what it is measured on.
-        protocol: how.
-        folder: where the run, its log and its records are.
-    """
-
-    recipe: str
-    overrides: tuple[str, ...]
-    budget: Budget
-    seed: int
-    data: DataSettings
-    targets: tuple[str, ...]
-    protocol: str
-    folder: Path
-
-    @property
-    def records(self) -> Path:
-        """Folder of the records, one a target."""
-        return self.folder / "records"
-
-    @property
-    def finished(self) -> bool:
-        """Every target has its record."""
-        return all((self.records / f"{_name(target)}.json").exists() for target in self.targets)
-
-    def run(self, data_root: Path, device: str) -> str | None:
-        """Trains and measures in processes of their own; returns the last line of what went wrong, or None."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return f"another bench is at work on it, or left a process that is ({self.folder})"
-            return None if self.finished else self._train_and_measure(data_root, device, lock.fileno())
-
-    def _train_and_measure(self, data_root: Path, device: str, lock: int) -> str | None:
-        run = self.folder / "run"
-        common = ["--data-root", str(data_root), "--device", device]
-        if not (run / "model" / CARD).exists():
-            arguments = [
-                "train",
-                self.recipe,
-                *common,
-                "--out",
-                str(run),
-                "--budget",
-                self.budget,
-                "--seed",
-                str(self.seed),
-            ]
-            arguments += [part for override in self.overrides for part in ("--set", override)]
-            arguments += ["--resume"] if (run / "run.json").exists() else []
-            if error := self._call(arguments, lock):
-                return error
-        arguments = ["evaluate", str(run), *common, "--targets", ",".join(self.targets), "--protocol", self.protocol]
-        return self._call([*arguments, "--records", str(self.records)], lock)
-
-    def _call(self, arguments: list[str], lock: int) -> str | None:
-        log = self.folder / "log.txt"
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(f"$ passerby {' '.join(arguments)}\n")
-            stream.flush()
-            # The process holds the lock as well: it may outlive a bench that is killed.
-            code = subprocess.call(
-                [sys.executable, "-m", "passerby", *arguments],
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                pass_fds=(lock,),
-            )
-        if code == 0:
-            return None
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f"{lines[-1] if lines else 'no output'} (exit code {code}; {log})"
 
 
 def bench(
@@ -145,7 +61,7 @@ def bench(
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.completed:.1f} of {task.total:.0f}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -154,12 +70,16 @@ def bench(
         if len(open_cells) < len(cells):
             console.print(f"{len(cells) - len(open_cells)} of {len(cells)} cells are finished already")
         task = progress.add_task("cells", total=len(open_cells))
-        for cell in open_cells:
+        for done, cell in enumerate(open_cells):
             progress.update(task, description=f"{cell.recipe} seed {cell.seed} -> {','.join(cell.targets)}")
-            if error := cell.run(data_root, device):
+
+            def on_progress(share: float, done: int = done) -> None:
+                progress.update(task, completed=done + share)
+
+            if error := cell.run(data_root, device, on_progress):
                 failures.append(f"{cell.recipe} seed {cell.seed}: {error}")
                 console.print(failures[-1], style="red", markup=False, soft_wrap=True)
-            progress.advance(task)
+            progress.update(task, completed=done + 1)
     records = read_records(out)
     if records:
         table = markdown_table(records)
@@ -201,18 +121,18 @@ def _cells(
                 recipe = load_recipe(name, own, budget)
                 facts = [recipe.model_dump(mode="json"), budget, seed, part.targets, protocol]
                 digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-                label = f"{Path(name).stem}-{budget}-{'+'.join(map(_name, part.targets))}-s{seed}-{digest}"
+                label = f"{Path(name).stem}-{budget}-{'+'.join(map(plain_name, part.targets))}-s{seed}-{digest}"
                 folder = out / "cells" / label
-                yield BenchCell(name, tuple(own), budget, seed, recipe.data, part.targets, protocol, folder)
+                yield BenchCell(name, tuple(own), budget, seed, recipe, part.targets, protocol, folder)
 
 
 def _check_data(cells: Sequence[BenchCell], data_root: Path) -> None:
-    """Opens every dataset before anything runs: one that is missing must not fail cell by cell, hours apart."""
-    for sources, images in dict.fromkeys((cell.data.sources, cell.data.images) for cell in cells):
-        open_sources(sources, data_root, images)
-    for target, held_out in dict.fromkeys((t, cell.protocol == LEFT_OUT) for cell in cells for t in cell.targets):
-        open_target(target, data_root, held_out)
-
-
-def _name(spec: str) -> str:
-    return spec.partition("=")[0]
+    """Opens every dataset before anything runs: what does not fit must not fail cell by cell, hours apart."""
+    sources = cache(lambda specs, images: open_sources(specs, data_root, images))
+    targets = cache(lambda spec, held_out: open_target(spec, data_root, held_out).samples)
+    for data, names, protocol in dict.fromkeys((cell.settings.data, cell.targets, cell.protocol) for cell in cells):
+        trained = [sample for source in sources(data.sources, data.images) for sample in source.samples]
+        if data.domains == "camera":
+            by_camera(",".join(data.sources), trained)
+        for name in names:
+            check_disjoint(trained, targets(name, protocol == LEFT_OUT))

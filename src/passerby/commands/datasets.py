@@ -1,5 +1,6 @@
 """passerby datasets: what can be read, what is there, and making it."""
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,9 +25,10 @@ def check_dataset(name: str, data_root: Path) -> None:
     """Prints counts beside the published ones and names the first files that do not fit."""
     console = Console()
     report = check(get_dataset(name), data_root)
-    console.print(f"{report.title}: {report.folder}\n{report.reference}")
+    plain = partial(console.print, markup=False, soft_wrap=True)
+    plain(f"{report.title}: {report.folder}\n{report.reference}")
     for warning in report.warnings:
-        console.print(f"note: {warning}", style="yellow")
+        plain(f"note: {warning}", style="yellow")
     table = Table("part", "identities", "images", "cameras", "distractors", "published", "", box=None)
     for part in report.parts:
         published = part.published
@@ -38,7 +40,7 @@ def check_dataset(name: str, data_root: Path) -> None:
     if report.misfits:
         console.print(f"{report.misfits:,} files do not fit the official names; the first:", style="yellow")
         for name in report.first_misfits:
-            console.print(f"  {name}")
+            plain(f"  {name}")
 
 
 def prepare_dataset(name: str, data_root: Path) -> None:

@@ -1,33 +1,30 @@
 """passerby evaluate: a model on targets that took no part in its training."""
 
+import hashlib
 import json
 import platform
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from passerby.commands.device import torch_device
-from passerby.data.datasets import get_dataset, source_samples
+from passerby.commands.unseen import LEFT_OUT, check_protocol, check_unseen
+from passerby.commands.warnings import warn
 from passerby.data.protocols import get_protocol
-from passerby.data.sample import Sample
-from passerby.data.settings import DataSettings
 from passerby.data.sources import listing_digest
 from passerby.errors import PasserbyError
 from passerby.evaluation.measure import Measurement, measure
-from passerby.evaluation.overlap import check_disjoint
 from passerby.evaluation.records import Record, Trained, summary, write_record
-from passerby.evaluation.targets import Target, open_target
+from passerby.evaluation.targets import open_target
 from passerby.files import sha256, write_text
 from passerby.models.load import load, model_folder
 from passerby.models.model import Model
-from passerby.models.saved import CARD, ModelCard, current_versions, load_card
+from passerby.models.onnx import OnnxCard
+from passerby.models.saved import ModelCard, code_version, current_versions, load_card
 from passerby.report.table import console_table
-
-LEFT_OUT = "leave-one-source-out"
 
 
 def evaluate(
@@ -43,6 +40,7 @@ def evaluate(
     records_folder: str | Path | None = None,
     report_file: str | Path | None = None,
     introduction: str = "",
+    onnx_card: OnnxCard | None = None,
 ) -> list[Record]:
     """Measures a model on targets, prints the table, and writes what is asked for.
 
@@ -50,8 +48,8 @@ def evaluate(
         model: a saved model, a run's folder, or an .onnx embedder.
         data_root: folder that holds the datasets.
         targets: names, or `name=path`.
-        protocol: recorded; `leave-one-source-out` makes every target a left-out source: one random image of each identity and
-            camera is a query, the rest the gallery.
+        protocol: recorded, and checked against the model's sources; `leave-one-source-out` makes every target a left-out
+            source: one random image of each identity and camera is a query, the rest the gallery.
         rerank: k-reciprocal re-ranking.
         flip: average the embeddings of an image and its mirror image.
         device: `auto`, `cpu`, `gpu` or `mps`.
@@ -59,6 +57,7 @@ def evaluate(
         records_folder: where the records go, one file a target.
         report_file: where the HTML report goes.
         introduction: a paragraph for the head of the report.
+        onnx_card: what the input of an .onnx embedder looks like; None: what the card beside it or its graph says.
 
     Returns:
         one record a target.
@@ -75,15 +74,17 @@ def evaluate(
         if file is not None and Path(file).is_dir():
             raise PasserbyError(f"{file}: a folder; give the name of a file to write")
     model, data_root = Path(model), Path(data_root)
-    embedder = load(model, torch_device(device))
+    embedder = load(model, torch_device(device), onnx_card)
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
+    check_protocol(protocol, card, targets)
+    warn(targets)
     opened = [open_target(spec, data_root, held_out=protocol == LEFT_OUT) for spec in targets]
     names = [target.name for target in opened]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise PasserbyError(f"--targets: '{twice}' stands there twice; name each target once")
-    if card is not None:
-        _check_unseen(card, data_root, opened)
     console = Console()
+    if card is not None:
+        check_unseen(card, data_root, opened, console)
     records, measurements = [], []
     for target in opened:
         started = time.perf_counter()
@@ -115,24 +116,6 @@ def evaluate(
     return records
 
 
-def _check_unseen(card: ModelCard, data_root: Path, targets: list[Target]) -> None:
-    """The same file or person in source and target at once is no unseen domain."""
-    try:
-        data = DataSettings.model_validate(card.recipe.get("data"))
-    except ValidationError as error:
-        raise PasserbyError(
-            f"{CARD} of the model: its recipe does not say what it was trained on, so no target is known to be unseen; "
-            "copy the card again"
-        ) from error
-    sources: list[Sample] = []
-    for spec in data.sources:
-        # A source that is not on this machine shares no file with a target that is.
-        with suppress(PasserbyError):
-            sources += source_samples(get_dataset(spec), data_root, data.images)
-    for target in targets:
-        check_disjoint(sources, target.samples)
-
-
 def _record(
     model: Path, card: ModelCard | None, measurement: Measurement, protocol: str, flip: bool, seconds: float
 ) -> Record:
@@ -140,6 +123,7 @@ def _record(
     return Record(
         protocol=protocol,
         target=target.name,
+        domain=target.domain,
         split_id=target.split_id,
         direction=target.direction,
         splits=len(target.splits),
@@ -149,10 +133,10 @@ def _record(
         metrics=measurement.metrics(),
         reranked=measurement.reranked,
         flip_averaged=flip,
-        model=model.stem,
+        model=model.stem if card is None else model.resolve().name,
         weights_sha256=card.weights_sha256 if card else sha256(model),
         training=None if card is None else _trained(card),
-        code_version=current_versions()["passerby"],
+        code_version=code_version(),
         machine=f"{platform.system()} {platform.machine()}, torch {current_versions()['torch']}",
         seconds=seconds,
     )
@@ -161,6 +145,7 @@ def _record(
 def _trained(card: ModelCard) -> Trained:
     return Trained(
         recipe=card.recipe_name,
+        recipe_sha256=_digest(card.recipe),
         # The sources stand below by name; what --set said may hold paths of this machine.
         overrides=tuple(o for o in card.overrides if not o.startswith("data.sources=")),
         budget=card.budget,
@@ -171,3 +156,9 @@ def _trained(card: ModelCard) -> Trained:
         seconds=card.seconds,
         peak_mib=card.peak_mib,
     )
+
+
+def _digest(recipe: dict[str, Any]) -> str:
+    """Of the recipe without its sources, which a record names by themselves."""
+    rest = {**recipe, "data": {key: value for key, value in recipe.get("data", {}).items() if key != "sources"}}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -3,6 +3,7 @@
 import logging
 import resource
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Writes a checkpoint atomically.
 
         Raises:
-            PasserbyError: when it cannot be written whole; the last one is as it was.
+            PasserbyError: when a weight is not finite, or it cannot be written whole; the last one is as it was.
         """
+        check_finite(checkpoint["state_dict"], checkpoint["global_step"])
         try:
             with atomic_file(Path(path)) as temporary:
                 torch.save(checkpoint, temporary)
@@ -89,7 +91,8 @@ def fit(
         what it cost, earlier parts of a resumed run included.
 
     Raises:
-        PasserbyError: when the checkpoint is damaged or another model's, or a new one cannot be written.
+        PasserbyError: when the checkpoint is damaged or another model's, a new one cannot be written, or the weights do not
+            stay finite.
     """
     if checkpoint is not None:
         _check(checkpoint, method)
@@ -105,6 +108,7 @@ def fit(
             save_top_k=0,
             every_n_train_steps=settings.checkpoint_every,
             save_on_exception=False,
+            enable_version_counter=False,
         )
     ]
     # Each part of a resumed run logs into a folder of its own: nothing of the earlier parts is lost.
@@ -135,6 +139,7 @@ def fit(
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+    check_finite(method.state_dict(), method.facts.steps)
     on_gpu = trainer.strategy.root_device.type == "cuda"
     peak = (
         torch.cuda.max_memory_allocated() / 2**20
@@ -142,6 +147,20 @@ def fit(
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     )
     return Cost(timer.time_elapsed("train"), peak)
+
+
+def check_finite(state: Mapping[str, torch.Tensor], step: int) -> None:
+    """Refuses weights that are not finite: a checkpoint or a model of them would be the end of a good one.
+
+    Raises:
+        PasserbyError: naming the step and the first such tensor.
+    """
+    for name, values in state.items():
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise PasserbyError(
+                f"training: {name} is not finite after step {step}; nothing of this step is saved. Lower optimizer.lr, or "
+                "train in 32-true"
+            )
 
 
 def _check(checkpoint: Path, method: Method) -> None:

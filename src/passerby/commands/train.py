@@ -9,8 +9,11 @@ from rich.console import Console
 
 from passerby.commands.device import torch_device
 from passerby.commands.fitting import TrainingData, fit
+from passerby.commands.warnings import warn
 from passerby.data.images import Preprocessing
-from passerby.data.sources import Source, by_camera, listing_digest, open_sources
+from passerby.data.people import write_people
+from passerby.data.settings import DataSettings
+from passerby.data.sources import Source, by_camera, by_domain, listing_digest, open_sources
 from passerby.data.training_set import TrainingSet, build_sampler
 from passerby.errors import PasserbyError
 from passerby.files import write_text
@@ -19,7 +22,15 @@ from passerby.methods.base import TrainingFacts
 from passerby.models.backbone import Backbone, load_imagenet
 from passerby.models.load import model_folder
 from passerby.models.model import Architecture, Model
-from passerby.models.saved import ModelCard, TrainedOn, current_versions, load_model, load_strictly, save_model
+from passerby.models.saved import (
+    Ancestor,
+    ModelCard,
+    TrainedOn,
+    current_versions,
+    load_model,
+    load_strictly,
+    save_model,
+)
 from passerby.recipes import Recipe
 
 
@@ -58,14 +69,22 @@ def train(
     Raises:
         PasserbyError: for bad input, a run that exists already, and a loss that is not finite.
     """
-    run = json.dumps({"seed": seed, "recipe": recipe.model_dump(mode="json")}, indent=2)
     torch_device(device)
+    warn(recipe.data.sources)
+    sources = open_sources(recipe.data.sources, data_root, recipe.data.images)
+    parent = None if init_from is None else load_model(model_folder(init_from))
+    facts_of_run = {
+        "seed": seed,
+        "recipe": recipe.model_dump(mode="json"),
+        "init_from": None if parent is None else parent[1].weights_sha256,
+        "data": {source.domain: listing_digest(source.samples) for source in sources},
+    }
+    run = json.dumps(facts_of_run, indent=2)
     checkpoint = _checkpoint(out, run, resume)
     preprocessing = Preprocessing(height=recipe.data.height, width=recipe.data.width)
-    sources = open_sources(recipe.data.sources, data_root, recipe.data.images)
-    domains = [(source.domain, source.samples) for source in sources]
+    domains = [part for source in sources for part in by_domain(source.samples)]
     if recipe.data.domains == "camera":
-        domains = [(name, tuple(part)) for source in sources for name, part in by_camera(source.domain, source.samples)]
+        domains = [part for source in sources for part in by_camera(source.domain, source.samples)]
     training_set = TrainingSet(domains, preprocessing, recipe.data.images_per_identity, seed)
     for message in training_set.unreadable:
         Console(stderr=True).print(f"left out: {message}", style="yellow", markup=False, soft_wrap=True)
@@ -80,7 +99,7 @@ def train(
         augmentation=recipe.data.augment,
     )
     torch.manual_seed(seed)
-    model = _build_model(recipe, data_root, preprocessing, init_from)
+    model = _build_model(recipe, data_root, preprocessing, parent[0] if parent else None)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
     data = TrainingData(training_set, sampler, method.second_sampler(training_set))
@@ -97,7 +116,8 @@ def train(
         steps=facts.steps,
         seconds=cost.seconds,
         peak_mib=cost.peak_mib,
-        trained_on=tuple(_describe(source) for source in sources),
+        trained_on=tuple(_describe(source, training_set) for source in sources),
+        ancestors=() if parent is None else _lineage(parent[1]),
         versions=current_versions(),
     )
     if method.global_rank == 0:
@@ -119,33 +139,46 @@ def _checkpoint(out: Path, run: str, resume: bool) -> Path | None:
     if not (out / "run.json").exists():
         raise PasserbyError(f"{out}: no run to resume; leave out --resume to start one")
     if (out / "run.json").read_text(encoding="utf-8").strip() != run:
-        raise PasserbyError(f"{out}: the run there has another recipe or seed; resume it with the very same command")
+        raise PasserbyError(
+            f"{out}: the run there has another recipe, seed, start or data; resume it with the very same command and data"
+        )
     for half_written in last.parent.glob(f".{last.name}.*"):  # by a kill while a checkpoint was saved
         half_written.unlink()
     return last if last.exists() else None
 
 
-def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, init_from: Path | None) -> Model:
+def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, parent: Model | None) -> Model:
     settings = recipe.model
     architecture = Architecture(**settings.model_dump(exclude={"weights"}))
 
     def prepare(backbone: Backbone) -> None:
-        if init_from is None and settings.weights != "none":
+        if parent is None and settings.weights != "none":
             packaged = data_root / "weights" / f"{settings.backbone}_imagenet.safetensors"
             given = None if settings.weights in (None, "hub") else Path(str(settings.weights))
             load_imagenet(backbone, packaged if settings.weights is None and packaged.is_file() else given)
 
     model = Model(architecture, preprocessing, prepare)
-    if init_from is not None:
-        load_strictly(model, load_model(model_folder(init_from))[0].state_dict(), init_from)
+    if parent is not None:
+        load_strictly(model, parent.state_dict(), Path("--init-from"))
     return model
 
 
-def _describe(source: Source) -> TrainedOn:
+def _describe(source: Source, training_set: TrainingSet) -> TrainedOn:
+    trained = [s for s in training_set.samples if s.dataset == source.domain]
+    people = {s.identity for s in trained}
     return TrainedOn(
         domain=source.domain,
-        identities=len({s.identity for s in source.samples}),
-        images=len(source.samples),
+        people=write_people(people),
+        identities=len(people),
+        images=len(trained),
         listing_sha256=listing_digest(source.samples),
         terms=source.dataset.reference,
     )
+
+
+def _lineage(parent: ModelCard) -> tuple[Ancestor, ...]:
+    data = DataSettings.model_validate(parent.recipe["data"])
+    nearest = Ancestor(
+        weights_sha256=parent.weights_sha256, sources=data.sources, images=data.images, trained_on=parent.trained_on
+    )
+    return (nearest, *parent.ancestors)

@@ -137,9 +137,10 @@ def _free(sources: Names, targets: Names) -> tuple[Cell, ...]:
 
 
 def _others(specs: Names, left_out: str) -> Names:
-    """The datasets that show other people than `left_out` does (cuhk03 and cuhk03-labeled show the same)."""
-    domain = get_dataset(left_out).domain
-    return tuple(spec for spec in specs if get_dataset(spec).domain != domain)
+    """The datasets that show other people than `left_out` does (cuhk03 and cuhk03-labeled, cuhk01 and cuhk02 do not)."""
+    dataset = get_dataset(left_out)
+    taken = {dataset.domain, *dataset.same_people}
+    return tuple(spec for spec in specs if get_dataset(spec).domain not in taken)
 
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -13,12 +13,17 @@ class Sample:
 
     Attributes:
         image: path of the image file.
-        identity: person, counted within its domain; -1 for a distractor.
-        camera: camera, counted within its domain; None where the data says nothing about cameras.
-        domain: name of the dataset that it belongs to.
+        identity: person, counted within its dataset; -1 for a distractor.
+        camera: camera, counted within its dataset; None where the data says nothing about cameras.
+        domain: name of the dataset that it belongs to; `name/part` where custom data says which part of it.
     """
 
     image: Path
     identity: int
     camera: int | None
     domain: str
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset, within which an identity is one person."""
+        return self.domain.partition("/")[0]

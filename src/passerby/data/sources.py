@@ -49,7 +49,19 @@ def open_sources(specs: Sequence[str], data_root: Path, images: Literal["all", "
             raise PasserbyError(
                 f"data.sources: the people of '{dataset.domain}' stand there twice; name each source once"
             )
+        for other in sorted(dataset.same_people & set(domains)):
+            raise PasserbyError(
+                f"data.sources: {dataset.name} and {other} show the same people, who would count as two each; leave one out"
+            )
     return tuple(Source(d.name, source_samples(d, data_root, images), d) for d in datasets)
+
+
+def by_domain(samples: Iterable[Sample]) -> list[tuple[str, list[Sample]]]:
+    """Splits a source by what its samples say of their domain: one, unless custom data names several."""
+    domains: dict[str, list[Sample]] = {}
+    for sample in samples:
+        domains.setdefault(sample.domain, []).append(sample)
+    return sorted(domains.items())
 
 
 def by_camera(name: str, samples: Iterable[Sample]) -> list[tuple[str, list[Sample]]]:

@@ -93,10 +93,10 @@ class TrainingSet:
             rows += readable
             domain += [k] * len(readable)
             self.samples += [samples[row] for row in readable]
-            # A person belongs to a dataset: where cameras are the domains, it is one class in all of them.
-            for person in sorted({(samples[row].domain, samples[row].identity) for row in readable}):
+            # A person belongs to a dataset: where it has several domains, it is one class in all of them.
+            for person in sorted({(samples[row].dataset, samples[row].identity) for row in readable}):
                 people.setdefault(person, len(people))
-        identity = np.array([people[s.domain, s.identity] for s in self.samples])
+        identity = np.array([people[s.dataset, s.identity] for s in self.samples])
         camera = np.array([-1 if s.camera is None else s.camera for s in self.samples])
         kept = choose_images(identity, camera, images_per_identity, np.random.default_rng([seed, 0x1D]))
         self.samples = [self.samples[index] for index in kept]

@@ -1,7 +1,9 @@
 """What one evaluation says, typed and versioned: every table and report is made from records alone."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,6 +32,8 @@ class Trained(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: str
+    recipe_sha256: str
+    """Digest of everything in the recipe but its sources: what has another digest is another row of a table."""
     overrides: tuple[str, ...] = ()
     budget: str
     seed: int
@@ -55,6 +59,8 @@ class Record(BaseModel):
     version: Literal[1] = 1
     protocol: str
     target: str
+    domain: str
+    """Whose people the target shows: `cuhk03` for `cuhk03-labeled` too."""
     split_id: str
     """Names the very splits: the same id, the same queries and galleries."""
     direction: str
@@ -104,8 +110,32 @@ def read_record(path: Path) -> Record:
         ) from error
 
 
+def kinds(records: Sequence[Record]) -> list[str]:
+    """What each target is to the model: in-domain where it was trained on that domain, else unseen; empty if unknown.
+
+    Where every target is unseen, as it should be, nothing need be said: all empty.
+    """
+    found = ["" if r.training is None else "in-domain" if r.domain in r.training.sources else "unseen" for r in records]
+    return [""] * len(found) if set(found) == {"unseen"} else found
+
+
+def averages(records: Sequence[Record]) -> list[tuple[str, dict[str, float]]]:
+    """Each metric's mean over several targets of a kind: (kind, means).
+
+    In-domain and unseen targets are never averaged together: that would mean nothing.
+    """
+    means = []
+    found = kinds(records)
+    for kind in dict.fromkeys(found):
+        alike = [record for record, own in zip(records, found, strict=True) if own == kind]
+        if len(alike) > 1:
+            shared = [name for name in alike[0].metrics if all(name in r.metrics for r in alike)]
+            means.append((kind, {name: fmean(r.metrics[name].mean for r in alike) for name in shared}))
+    return means
+
+
 def summary(records: list[Record]) -> dict[str, Any]:
-    """What `--json` writes: metrics by target as fractions, and their average over targets.
+    """What `--json` writes: metrics by target as fractions, and their average over targets (the unseen ones, if any).
 
     Args:
         records: of one model, each of another target.
@@ -114,7 +144,7 @@ def summary(records: list[Record]) -> dict[str, Any]:
     def entry(record: Record) -> dict[str, Any]:
         return {"splits": record.splits} | {k: {"mean": v.mean, "std": v.std} for k, v in record.metrics.items()}
 
-    shared = set.intersection(*(set(r.metrics) for r in records))
-    names = [name for name in records[0].metrics if name in shared]
-    average = {name: sum(r.metrics[name].mean for r in records) / len(records) for name in names}
+    unseen = [record for record, kind in zip(records, kinds(records), strict=True) if kind != "in-domain"] or records
+    shared = [name for name in unseen[0].metrics if all(name in r.metrics for r in unseen)]
+    average = {name: fmean(r.metrics[name].mean for r in unseen) for name in shared}
     return {"protocol": records[0].protocol, "targets": {r.target: entry(r) for r in records}, "average": average}

@@ -57,6 +57,11 @@ class Target:
     note: str | None = None
 
     @property
+    def domain(self) -> str:
+        """Whose people it shows: that of `cuhk03` for `cuhk03-labeled` too."""
+        return self.splits[0].query[0].dataset
+
+    @property
     def samples(self) -> tuple[Sample, ...]:
         """Every image that some split queries or has in its gallery, once, in the order met."""
         return tuple(dict.fromkeys(sample for split in self.splits for sample in (*split.query, *split.gallery)))
@@ -112,11 +117,15 @@ def make_target(dataset: Dataset, listing: Listing, partitions: StoredSplits | N
     parts = [listing.parts.get(part, ()) for part in ("query", "gallery")]
     if all(parts):
         everything = labelled_samples(dataset, listing, "all")
-        return _checked(name, [(parts[0], parts[1])], everything, "official", "query -> gallery")
+        # CUHK03 has a query and a gallery of detected boxes, and others of labelled ones.
+        boxes = next(
+            (f"-{part}" for part in ("detected", "labeled") if part in dataset.source_parts(listing, "all")), ""
+        )
+        return _checked(name, [(parts[0], parts[1])], everything, f"official{boxes}", "query -> gallery")
     if any(parts) or "query" in dataset.published:
         missing = " and ".join(part for part in ("query", "gallery") if not listing.parts.get(part))
         raise PasserbyError(
-            f"{name}: no image of its official {missing}; unpack {dataset.title} whole, "
+            f"{name}: no image of its official {missing}; {dataset.missing_parts or f'unpack {dataset.title} whole'}, "
             "or measure on it as a left-out source (--protocol leave-one-source-out)"
         )
     return left_out_target(name, labelled_samples(dataset, listing, "all"), seed)

@@ -83,9 +83,8 @@ class Method(L.LightningModule):
         for name, value in losses.items():
             if not bool(torch.isfinite(value)):
                 raise PasserbyError(
-                    f"training: loss '{name}' is {value.item()} at step {self.global_step}; the last good checkpoint "
-                    f"is kept. "
-                    "Lower optimizer.lr, or train in 32-true"
+                    f"training: loss '{name}' is {value.item()} at step {self.global_step}; the last checkpoint, if there is "
+                    "one, is kept. Lower optimizer.lr, or train in 32-true"
                 )
         loss = torch.stack(list(losses.values())).sum()
         self.log_dict({**losses, "loss": loss}, batch_size=images, prog_bar=True)

@@ -120,6 +120,8 @@ def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
         except Exception as error:  # safetensors raises its own exception type
             raise PasserbyError(f"model.weights: {weights} is no safetensors file ({error})") from error
     wanted = backbone.network.state_dict()
+    if weights is not None and any(key in wanted and wanted[key].shape != value.shape for key, value in state.items()):
+        state = _resized(backbone, weights, state)
     # The classifier goes; ConvNeXt's `head.norm` belongs to the network.
     state = {
         key: value
@@ -136,6 +138,15 @@ def load_imagenet(backbone: Backbone, weights: Path | None) -> None:
             f"{', '.join(misfits)}"
         )
     backbone.network.load_state_dict(state, strict=False)
+
+
+def _resized(backbone: Backbone, weights: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as timm adapts them to the image size (position embeddings of transformers); as they are if it cannot."""
+    try:
+        network = _create(backbone.name, backbone.image_size, pretrained=True, file=weights)
+    except (RuntimeError, KeyError):  # of another network: its keys are named by the caller
+        return state
+    return dict(network.state_dict())
 
 
 def remove_last_stride(network: nn.Module, image_size: tuple[int, int]) -> list[str]:
@@ -177,10 +188,13 @@ def _stride(module: nn.Module) -> Any:
     return stride[0] if isinstance(stride, tuple) else stride
 
 
-def _create(name: str, image_size: tuple[int, int], pretrained: bool = False) -> Any:
+def _create(name: str, image_size: tuple[int, int], pretrained: bool = False, file: Path | None = None) -> Any:
     if not timm.is_model(name):
         raise PasserbyError(f"model.backbone: timm knows no '{name}'; {nearest(name, timm.list_models())[:200]}")
+    options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0}
+    if file is not None:
+        options["pretrained_cfg_overlay"] = {"file": str(file)}
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, img_size=image_size)
+        return timm.create_model(name, img_size=image_size, **options)
     except TypeError:  # convolutional networks take no image size
-        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+        return timm.create_model(name, **options)

@@ -1,6 +1,8 @@
 """A saved model: a folder with safetensors weights and a card that people can read."""
 
 import platform
+import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +26,27 @@ class TrainedOn(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
+    people: str
+    """Identities that trained, as `write_people` writes them."""
     identities: int
     images: int
+    """Images that trained: less than the source has where a budget keeps some of each identity."""
     listing_sha256: str
-    """Digest of the sorted (file name, identity, camera) of its images."""
+    """Digest of the sorted (file name, identity, camera) of all the source's images."""
     terms: str
     """Paper to cite and terms of use."""
+
+
+class Ancestor(BaseModel):
+    """A model whose weights another one's training started from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights_sha256: str
+    sources: tuple[str, ...]
+    """As its recipe names them."""
+    images: Literal["all", "train"]
+    trained_on: tuple[TrainedOn, ...]
 
 
 class ModelCard(BaseModel):
@@ -56,6 +73,8 @@ class ModelCard(BaseModel):
     peak_mib: float
     """Peak memory of the training: of the GPU where one was used, else of the process."""
     trained_on: tuple[TrainedOn, ...]
+    ancestors: tuple[Ancestor, ...] = ()
+    """Models that its training started from (--init-from), the nearest first; none: from ImageNet or from nothing."""
     versions: dict[str, str]
 
 
@@ -63,8 +82,24 @@ def current_versions() -> dict[str, str]:
     """Versions of what decides a result."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in ("passerby", "torch", "torchvision", "timm")},
+        "passerby": code_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "timm")},
     }
+
+
+@cache
+def code_version() -> str:
+    """The package's version, with the commit where it runs from a git checkout: `0.1.0+g1a2b3c4`, `.dirty` if changed."""
+    released = version("passerby")
+    root = Path(__file__).parents[3]
+    if not (root / "pyproject.toml").is_file() or not (root / ".git").exists():
+        return released
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--exclude=*"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):  # no git, or a checkout of somebody else's
+        return released
+    return f"{released}+g{described.stdout.strip()}"
 
 
 def save_model(folder: Path, model: Model, card: ModelCard) -> None:

@@ -22,6 +22,11 @@ _FIXED_BUDGETS: dict[str, dict[str, Any]] = {
     "standard": {"data": {"height": 128, "width": 64, "images_per_identity": 8}, "trainer": {"max_steps": 3060}},
     "full": {},
 }
+_FIXED_KEYS = frozenset(
+    {"data.height", "data.width", "data.images_per_identity", "trainer.max_steps", "trainer.max_epochs"}
+)
+MOST_IMAGES = 64
+"""Images of a base step under a fixed budget; 60 where three domains share a batch evenly."""
 
 
 class ModelSettings(Architecture):
@@ -83,23 +88,36 @@ def load_recipe(recipe: str, overrides: list[str] | None = None, budget: Budget 
             setting.
 
     Raises:
-        PasserbyError: for an unknown recipe or key (the nearest right one is named) and values that do not fit.
+        PasserbyError: for an unknown recipe or key (the nearest right one is named), values that do not fit, and what a budget
+            does not leave open.
     """
     values = _merge(_read(recipe), _FIXED_BUDGETS[budget])
     for override in overrides or []:
-        key, found, text = override.partition("=")
+        key, found, text = (part.strip() for part in override.partition("="))
         if not found:
             raise PasserbyError(f"--set {override}: write section.key=value, as in --set optimizer.lr=1e-3")
-        values = _merge(values, _nested(key.strip().split("."), _value(key.strip(), text.strip())))
+        if budget != "full" and key in _FIXED_KEYS:
+            raise PasserbyError(f"--set {override}: --budget {budget} fixes {key}; leave out the one or the other")
+        values = _merge(values, _nested(key.split("."), _value(key, text)))
+        if key == "trainer.max_epochs":  # who counts epochs does not count steps
+            values = _merge(values, {"trainer": {"max_steps": None}})
     section: tuple[str, ...] = ("method",)
     try:
         method = values.get("method")
         if isinstance(method, dict):
             values = {**values, "method": get_method(str(method.get("name"))).Settings.model_validate(method)}
         section = ()
-        return Recipe.model_validate(values)
+        loaded = Recipe.model_validate(values)
     except ValidationError as error:
         raise PasserbyError(f"recipe {recipe}: {_explain(error, section, values)}") from error
+    batch = loaded.data.identities * loaded.data.images_each
+    if budget != "full" and not MOST_IMAGES - 4 <= batch <= MOST_IMAGES:
+        raise PasserbyError(
+            f"recipe {recipe}: {loaded.data.identities} x {loaded.data.images_each} = {batch} images a batch; --budget {budget} "
+            f"counts steps of {MOST_IMAGES} ({MOST_IMAGES - 4} where three domains share them): mend data.identities or "
+            "data.images_each, or leave --budget out"
+        )
+    return loaded
 
 
 def _read(recipe: str) -> dict[str, Any]:

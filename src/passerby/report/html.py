@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from passerby.errors import PasserbyError
 from passerby.evaluation.measure import CMC_RANKS, FALSE_POSITIVE_RATES, Measurement
-from passerby.evaluation.records import Record
+from passerby.evaluation.records import Record, averages, kinds
 from passerby.files import write_text
 from passerby.report.cards import Card
 from passerby.report.embedding_map import map_card
@@ -71,7 +70,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
-    kinds = _kinds(records)
+    target_kinds = kinds(records)
     sections = [_section(n, r, m) for n, (r, m) in enumerate(zip(records, measurements, strict=True), start=1)]
     page = environment.get_template("report.html.j2").render(
         title=title,
@@ -79,13 +78,13 @@ def write_report(
         records=records,
         identification=IDENTIFICATION,
         verification=VERIFICATION,
-        kinds=kinds,
-        averages=_averages(records, kinds),
+        kinds=target_kinds,
+        averages=[(f"average {kind}".strip(), means) for kind, means in averages(records)],
         several_splits=any(record.splits > 1 for record in records),
         cmc=cmc_figure(
             [
                 (f"{m.target.name} ({kind})" if kind else m.target.name, torch.stack([o.cmc for o in m.outcomes]))
-                for m, kind in zip(measurements, kinds, strict=True)
+                for m, kind in zip(measurements, target_kinds, strict=True)
             ]
         ),
         facts=_shared_facts(records),
@@ -99,26 +98,6 @@ def write_report(
 def percent(fraction: float) -> str:
     """A fraction in percent with one decimal, without the sign."""
     return f"{100 * fraction:.1f}"
-
-
-def _kinds(records: list[Record]) -> list[str]:
-    """What each target is to the model: in-domain where it was trained on that domain, else unseen; empty if unknown.
-
-    Where every target is unseen, as it should be, nothing need be said: all empty.
-    """
-    kinds = ["" if r.training is None else "in-domain" if r.target in r.training.sources else "unseen" for r in records]
-    return [""] * len(kinds) if set(kinds) == {"unseen"} else kinds
-
-
-def _averages(records: list[Record], kinds: list[str]) -> list[tuple[str, dict[str, float]]]:
-    """Each metric's mean over several targets of a kind; one over in-domain and unseen together would mean nothing."""
-    averages = []
-    for kind in dict.fromkeys(kinds):
-        alike = [record for record, own in zip(records, kinds, strict=True) if own == kind]
-        if len(alike) > 1:
-            means = {name: fmean(r.metrics[name].mean for r in alike) for name in (*IDENTIFICATION, *VERIFICATION)}
-            averages.append((f"average {kind}".strip(), means))
-    return averages
 
 
 def _shared_facts(records: list[Record]) -> Facts:

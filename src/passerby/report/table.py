@@ -1,11 +1,13 @@
 """Tables, made from records alone."""
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
 from rich.table import Table
 
-from passerby.evaluation.records import Record
+from passerby.errors import PasserbyError
+from passerby.evaluation.records import Record, averages, kinds
 
 HEADLINE = ("rank1", "mAP")
 
@@ -18,11 +20,11 @@ def console_table(records: Sequence[Record]) -> Table:
     table.add_column("target", overflow="fold", min_width=10)
     for heading in ("splits", *names):
         table.add_column(heading, justify="right", no_wrap=True)
-    for record in records:
+    for record, kind in zip(records, kinds(records), strict=True):
         cells = [f"{100 * record.metrics[n].mean:.1f}±{100 * record.metrics[n].std:.1f}" for n in names]
-        table.add_row(record.target, str(record.splits), *cells)
-    if len(records) > 1:
-        table.add_row("average", "", *(f"{100 * fmean(r.metrics[n].mean for r in records):.1f}" for n in names))
+        table.add_row(f"{record.target} ({kind})" if kind else record.target, str(record.splits), *cells)
+    for kind, means in averages(records):
+        table.add_row(f"average {kind}".strip(), "", *(f"{100 * means[n]:.1f}" if n in means else "" for n in names))
     return table
 
 
@@ -33,13 +35,20 @@ def markdown_table(records: Sequence[Record]) -> str:
     Wall time and peak memory are those of the training, mean over seeds.
     """
     targets = list(dict.fromkeys(record.target for record in records))
-    rows: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Record]] = {}
+    rows: dict[tuple[tuple[str, ...], str, tuple[str, ...]], list[Record]] = {}
     for record in records:
-        rows.setdefault((row_key(record), people(record)), []).append(record)
-    several = len({people for _, people in rows if people}) > 1
+        digest = record.training.recipe_sha256[:8] if record.training else record.weights_sha256[:8]
+        rows.setdefault((row_key(record), digest, people(record)), []).append(record)
+    for row in rows.values():
+        _refuse_doubles(row)
+    several = len({people for _, _, people in rows if people}) > 1
+    # The same name over another recipe (a file that was edited, another version's) is another row.
+    alike = Counter((key, people) for key, _, people in rows)
     header = ["recipe", "budget", "seeds", *targets, "average", "training, min", "peak, MiB"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    for (key, sources), row in rows.items():
+    for (key, digest, sources), row in rows.items():
+        name = (*key[:1], *key[2:], "on " + ", ".join(sources) if several else "")
+        name += (f"({digest})",) if alike[key, sources] > 1 else ()
         seeds = sorted({r.training.seed for r in row if r.training})
         cells = [_target_cell([r for r in row if r.target == target]) for target in targets]
         seconds = [r.training.seconds for r in row if r.training and r.training.seconds is not None]
@@ -48,13 +57,11 @@ def markdown_table(records: Sequence[Record]) -> str:
             "| "
             + " | ".join(
                 [
-                    " ".join(
-                        part for part in (*key[:1], *key[2:], "on " + ", ".join(sources) if several else "") if part
-                    ),
+                    " ".join(filter(None, name)),
                     key[1],
                     str(len(seeds)),
                     *cells,
-                    _average_cell(row, targets),
+                    _average_cell(row, _expected(row, records)),
                     f"{fmean(seconds) / 60:.1f}" if seconds else "",
                     f"{fmean(peaks):.0f}" if peaks else "",
                 ]
@@ -94,12 +101,28 @@ def _target_cell(records: list[Record]) -> str:
     return " / ".join(parts)
 
 
-def _average_cell(records: list[Record], targets: list[str]) -> str:
+def _refuse_doubles(row: list[Record]) -> None:
+    cells = Counter((r.training.seed if r.training else 0, r.target) for r in row)
+    (seed, target), most = cells.most_common(1)[0]
+    if most > 1:
+        raise PasserbyError(
+            f"records: {most} of {' '.join(row_key(row[0]))}, seed {seed}, on {target} (protocols "
+            f"{', '.join(sorted({r.protocol for r in row}))}); a table shows one: keep them in folders of their own"
+        )
+
+
+def _expected(row: list[Record], records: Sequence[Record]) -> set[str]:
+    """Targets that a row is complete with: all of the table but what every one of its models was trained on."""
+    trained = set.intersection(*(set(r.training.sources) if r.training else set() for r in row))
+    return {record.target for record in records if record.domain not in trained}
+
+
+def _average_cell(records: list[Record], targets: set[str]) -> str:
     """Mean over the seeds that have every target of the average over targets."""
     by_seed: dict[int, list[Record]] = {}
     for record in records:
         by_seed.setdefault(record.training.seed if record.training else 0, []).append(record)
-    complete = [row for row in by_seed.values() if {r.target for r in row} == set(targets)]
+    complete = [row for row in by_seed.values() if {r.target for r in row} == targets]
     if not complete:
         return ""
     parts = []

@@ -33,12 +33,12 @@ def test_all_columns(tmp_path: Path) -> None:
     for name in ("0001", "0002", "0003", "0004"):
         (tmp_path / name).touch()
     parts = read_table(write(tmp_path / "t.csv", text, touch=False), "site")
-    # Strings count from 0 in sorted order over the whole table; numbers in paths stay names.
+    # Strings count from 0 in sorted order over the whole table, cameras by domain; numbers in paths stay names.
     assert parts == {
-        "train": (Sample(tmp_path / "0001", 0, 0, "site/north"),),
-        "query": (Sample(tmp_path / "0004", 1, 0, "site/south"),),
+        "train": (Sample(tmp_path / "0001", 0, 1, "site/north"),),
+        "query": (Sample(tmp_path / "0004", 1, 2, "site/south"),),
         "gallery": (
-            Sample(tmp_path / "0002", 1, 1, "site"),
+            Sample(tmp_path / "0002", 1, 0, "site"),
             Sample(tmp_path / "0003", DISTRACTOR, None, "site/south"),
         ),
     }
@@ -139,3 +139,23 @@ def test_other_kinds_of_files(tmp_path: Path) -> None:
     file.rename(tmp_path / "t.parquet")
     with pytest.raises(PasserbyError, match="cannot be read as a table"):
         read_table(tmp_path / "t.parquet", "site")
+
+
+def test_cameras_belong_to_their_domain_and_people_to_the_table(tmp_path: Path) -> None:
+    rows = []
+    for name, identity, camera, domain in (
+        ("a", 1, 1, "east"),
+        ("b", 1, 1, "west"),
+        ("c", 2, 2, "east"),
+        ("d", 3, "", ""),
+    ):
+        (tmp_path / f"{name}.jpg").touch()
+        rows.append(f"{name}.jpg,{identity},{camera},{domain}")
+    (tmp_path / "t.csv").write_text("\n".join(["path,identity,camera,domain", *rows]) + "\n")
+    samples = read_table(tmp_path / "t.csv", "mine")["all"]
+    assert [(s.identity, s.camera, s.domain, s.dataset) for s in samples] == [
+        (1, 0, "mine/east", "mine"),
+        (1, 2, "mine/west", "mine"),
+        (2, 1, "mine/east", "mine"),
+        (3, None, "mine", "mine"),
+    ]

@@ -69,6 +69,10 @@ class Dataset(ABC):
     """Paper to cite and terms of use, one line."""
     warning: ClassVar[str | None] = None
     """Said whenever the dataset is used (a retraction, say)."""
+    missing_parts: ClassVar[str | None] = None
+    """What to do where the official query and gallery are not there; None: unpack the dataset whole."""
+    same_people: ClassVar[frozenset[str]] = frozenset()
+    """Domains of other datasets that show people of this one: the two never stand on opposite sides, nor side by side."""
 
     @property
     def domain(self) -> str:

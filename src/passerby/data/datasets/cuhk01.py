@@ -24,6 +24,7 @@ class Cuhk01(Dataset):
     layout = "images named like 0001001.png"
     example = "0001001.png"
     published: ClassVar = {"all": Published(971, 3_884, 2)}
+    same_people: ClassVar = frozenset({"cuhk02"})
     reference = "Li et al., Human Reidentification with Transferred Metric Learning, ACCV 2012; research only"
 
     def scan(self, data_root: Path) -> Listing:

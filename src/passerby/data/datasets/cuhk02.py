@@ -25,6 +25,7 @@ class Cuhk02(Dataset):
     layout = "the folders P1 to P5, each with cam1 and cam2"
     example = "P1/cam1/001_1.png"
     published: ClassVar = {"all": Published(1_816, 7_264, 10)}
+    same_people: ClassVar = frozenset({"cuhk01"})
     reference = "Li and Wang, Locally Aligned Feature Transforms across Views, CVPR 2013; research only"
 
     def scan(self, data_root: Path) -> Listing:

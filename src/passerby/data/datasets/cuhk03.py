@@ -45,6 +45,7 @@ class Cuhk03(Dataset):
         "gallery": Published(700, 5_332, None),
     }
     reference = "Li et al., DeepReID, CVPR 2014; new protocol: Zhong et al., CVPR 2017; research only"
+    missing_parts = "put cuhk03_new_protocol_config_detected.mat (or _labeled.mat; Zhong et al., CVPR 2017) into the dataset's folder"
     preferred: ClassVar[tuple[str, ...]] = ("detected", "labeled")
 
     @property

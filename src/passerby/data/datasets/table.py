@@ -17,7 +17,8 @@ def read_table(file: Path, name: str) -> dict[str, tuple[Sample, ...]]:
     Columns: `path` (relative to the table's folder, or absolute), `identity`, and optionally `camera` (empty or -1: not
     known), `domain` (empty: none; otherwise the sample's domain is `name/domain`) and `split` (train, query or gallery;
     without the column all images are the part `all`). Identities and cameras are whole numbers, which are kept, or
-    strings, which count from 0 in sorted order over the whole table. Identity -1 is a distractor. No image stands in
+    strings, which count from 0 in sorted order over the whole table. The same identity is the same person in all domains; a
+    camera belongs to its domain, and with several domains cameras are counted through anew. Identity -1 is a distractor. No image stands in
     two rows: as query and as gallery it would find itself. Other columns are passed over.
 
     Raises:
@@ -32,6 +33,8 @@ def read_table(file: Path, name: str) -> dict[str, tuple[Sample, ...]]:
     table.refuse([identity < DISTRACTOR for identity in identities], "an identity below -1", shown="identity")
     cameras = table.numbers("camera") if "camera" in table.columns else [None] * len(paths)
     cameras = [None if camera is None or camera < 0 else camera for camera in cameras]
+    if len(set(table.optional("domain"))) > 1:
+        cameras = _count_through(cameras, table.optional("domain"))
     domains = [name if domain is None else f"{name}/{domain}" for domain in table.optional("domain")]
     parts: dict[str, list[Sample]] = {part: [] for part in (*SPLITS, "all")}
     for path, identity, camera, domain, part in zip(paths, identities, cameras, domains, table.splits(), strict=True):
@@ -121,6 +124,13 @@ def _read_columns(file: Path, name: str) -> dict[str, list[Any]]:
 def _cell(value: Any) -> Any:
     """None for what tables mean by an empty cell: null, an empty string, not-a-number (which differs from itself)."""
     return None if value is None or value == "" or value != value else value
+
+
+def _count_through(cameras: list[int | None], domains: list[Any]) -> list[int | None]:
+    """Numbers from 0 in the order of (domain, camera): camera 1 of one domain is not camera 1 of another."""
+    pairs = sorted({(str(d or ""), c) for c, d in zip(cameras, domains, strict=True) if c is not None})
+    number = {pair: index for index, pair in enumerate(pairs)}
+    return [None if c is None else number[str(d or ""), c] for c, d in zip(cameras, domains, strict=True)]
 
 
 def _repeated(paths: list[Path]) -> list[bool]:
