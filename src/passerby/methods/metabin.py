@@ -72,23 +72,46 @@ class MetaBin(EpisodicMethod):
             gate.requires_grad_(False)
 
     def second_sampler(self, training_set: TrainingSet) -> BatchSampler:
-        """Meta batches: of every domain the same number of identities."""
+        """Meta batches: of every domain the same number of identities.
+
+        Raises:
+            PasserbyError: when a domain has fewer.
+        """
+        for k, name in enumerate(training_set.domains):
+            there = len(set(training_set.identity[training_set.domain == k].tolist()))
+            if there < self.settings.meta_identities:
+                raise PasserbyError(
+                    f"method.meta_identities: a meta batch takes {self.settings.meta_identities} people of each domain, "
+                    f"'{name}' has {there}; lower it, or leave that domain out"
+                )
         people = self.settings.meta_identities * self.facts.domains
         seed = derived_seed(self.facts.seed, _META_SAMPLER)
         return DomainBalancedSampler(
             training_set.identity, training_set.domain, people, self.settings.meta_images_each, seed
         )
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """The meta step, after the base step."""
-        assert batch.second is not None
-        logged: dict[str, Any] = {"inner_lr": self.inner_lr(batch.step)}
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the meta batch for the meta step."""
+        super().on_train_batch_start(batch, batch_idx)
+        self._meta_batch = batch.second
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The base step, then the meta step: a checkpoint, which is written after both, holds both."""
+        super().optimizer_step(*args, **kwargs)
+        assert self._meta_batch is not None
+        step = self._meta_batch.step
+        self._logged = {"inner_lr": torch.tensor(self.inner_lr(step))}
         with self.trainer.precision_plugin.train_step_context():
-            if batch.step % max(1, self.facts.steps // _LOOKS) == 0:
-                logged |= {f"gate_push/{name}": push for name, push in self.gate_pushes(batch.second).items()}
-            logged |= {f"meta_{name}": value for name, value in self.meta_step(batch.second).items()}
-        logged |= {f"rho/{name.removesuffix('.gate')}": gate.mean() for name, gate in self.gates.items()}
-        self.log_dict(logged)
+            if step % max(1, self.facts.steps // _LOOKS) == 0:
+                pushes = self.gate_pushes(self._meta_batch)
+                self._logged |= {f"gate_push/{name}": push for name, push in pushes.items()}
+            losses = self.meta_step(self._meta_batch)
+        self._logged |= {f"meta_{name}": value for name, value in losses.items()}
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Logs what the meta step did."""
+        self.log_dict(self._logged)
+        self.log_dict({f"rho/{name.removesuffix('.gate')}": gate.mean() for name, gate in self.gates.items()})
 
     def gate_pushes(self, batch: Batch) -> dict[str, Tensor]:
         """Share of the gates that each meta-train loss, alone, pushes towards instance norm (the paper's Fig. 5).
