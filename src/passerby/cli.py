@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from passerby.errors import PasserbyError, explain_system_error
+from passerby.memory import keep_freed_memory
 
 app = typer.Typer(
     name="passerby",
@@ -251,6 +252,7 @@ def recipes_show(
 
 def main() -> None:
     """Runs the command line; bad input ends in one line on stderr and exit code 2."""
+    keep_freed_memory()
     try:
         app()
     except PasserbyError as error:

@@ -59,7 +59,7 @@ def markdown_table(records: Sequence[Record]) -> str:
                 [
                     " ".join(filter(None, name)),
                     key[1],
-                    str(len(seeds)),
+                    str(len(seeds) or ""),
                     *cells,
                     _average_cell(row, _expected(row, records)),
                     f"{fmean(seconds) / 60:.1f}" if seconds else "",
@@ -118,7 +118,7 @@ def _expected(row: list[Record], records: Sequence[Record]) -> set[str]:
 
 
 def _average_cell(records: list[Record], targets: set[str]) -> str:
-    """Mean over the seeds that have every target of the average over targets."""
+    """Mean (and, of several, deviation) over the seeds that have every target of the average over targets."""
     by_seed: dict[int, list[Record]] = {}
     for record in records:
         by_seed.setdefault(record.training.seed if record.training else 0, []).append(record)
@@ -128,5 +128,5 @@ def _average_cell(records: list[Record], targets: set[str]) -> str:
     parts = []
     for name in HEADLINE:
         values = [100 * fmean(r.metrics[name].mean for r in row) for row in complete]
-        parts.append(f"{fmean(values):.1f} ± {pstdev(values):.1f}")
+        parts.append(f"{fmean(values):.1f}" + (f" ± {pstdev(values):.1f}" if len(values) > 1 else ""))
     return " / ".join(parts)
