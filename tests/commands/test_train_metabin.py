@@ -130,7 +130,9 @@ def test_two_processes_keep_equal_gates(people: Path, sources: str, tmp_path: Pa
         "from passerby.cli import main\n"
         "main()\n"
     )
-    overrides = [part for o in (*TINY, sources, "trainer.devices=2", "method.meta_identities=4") for part in ("--set", o)]
+    overrides = [
+        part for o in (*TINY, sources, "trainer.devices=2", "method.meta_identities=4") for part in ("--set", o)
+    ]
     command = [sys.executable, str(watch), "train", "metabin-mobilenetv2", "--data-root", str(people)]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "run"), "--device", "cpu", *overrides],
