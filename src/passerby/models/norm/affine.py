@@ -1,5 +1,6 @@
 """What the norm layers share: an affine, running statistics, and taking over a pretrained batch norm."""
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 import torch
@@ -10,7 +11,7 @@ from passerby.models.norm.algebra import Statistics, batch_statistics
 from passerby.models.norm.primitive import normalise
 
 
-class AffineNorm2d(nn.Module):
+class AffineNorm2d(nn.Module, ABC):
     """Base of the norms that can stand in the place of torch's BatchNorm2d; a subclass writes `algebra`.
 
     Attributes:
@@ -58,12 +59,12 @@ class AffineNorm2d(nn.Module):
             self._observe(Statistics(*observed), maps.shape[2] * maps.shape[3])
         return y
 
+    @abstractmethod
     def algebra(self, mean: Tensor, variance: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
         """Scale and shift of the maps, from their moments [N, C] and the layer's parameters in their order.
 
         What else it returns are the `statistics` that it used, if any: in training the running ones follow them.
         """
-        raise NotImplementedError
 
     def statistics(self, mean: Tensor, variance: Tensor) -> Statistics:
         """What a batch norm normalises by: in training the batch's own statistics, else the running ones.
