@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -16,34 +16,37 @@ from passerby.models.norm import BatchInstanceNorm2d
 from passerby.models.saved import load_model
 from passerby.recipes import load_recipe
 
-TINY = [
-    "model.backbone=test_resnet",
-    "model.weights=none",
-    "data.height=32",
-    "data.width=16",
-    "data.identities=4",
-    "data.images_each=2",
-    "method.meta_identities=2",
-    "method.meta_images_each=2",
-    "method.gate_lr=5",
-    "trainer.max_steps=9",
-    "trainer.checkpoint_every=2",
-]
-
 
 class Killed(BaseException):
     """Stands for a kill."""
 
 
-def start(people: Path, sources: str, out: Path, *overrides: str, **options: Any) -> Path:
-    recipe = load_recipe("metabin-mobilenetv2", [*TINY, sources, *overrides])
-    return train(recipe, people, out, recipe_name="tiny", device="cpu", progress=False, **options)
+@pytest.fixture
+def tiny(tiny: list[str]) -> list[str]:
+    """Overrides that make MetaBIN small."""
+    meta = ["method.meta_identities=2", "method.meta_images_each=2", "method.gate_lr=5"]
+    return [*tiny, *meta, "trainer.max_steps=9"]
+
+
+class Start(Protocol):
+    def __call__(self, out: Path, *overrides: str, resume: bool = False) -> Path: ...
+
+
+@pytest.fixture
+def start(people: Path, sources: str, tiny: list[str]) -> Start:
+    """Trains a small MetaBIN."""
+
+    def run(out: Path, *overrides: str, resume: bool = False) -> Path:
+        recipe = load_recipe("metabin-mobilenetv2", [*tiny, sources, *overrides])
+        return train(recipe, people, out, recipe_name="tiny", device="cpu", progress=False, resume=resume)
+
+    return run
 
 
 def test_killed_and_resumed_ends_with_the_same_gates(
-    people: Path, sources: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = load_file(start(people, sources, tmp_path / "whole") / "model.safetensors")
+    whole = load_file(start(tmp_path / "whole") / "model.safetensors")
     step = MetaBin.meta_step
 
     def killed(self: MetaBin, batch: Any) -> Any:
@@ -53,9 +56,9 @@ def test_killed_and_resumed_ends_with_the_same_gates(
 
     monkeypatch.setattr(MetaBin, "meta_step", killed)
     with pytest.raises(Killed):
-        start(people, sources, tmp_path / "cut")
+        start(tmp_path / "cut")
     monkeypatch.setattr(MetaBin, "meta_step", step)
-    resumed = load_file(start(people, sources, tmp_path / "cut", resume=True) / "model.safetensors")
+    resumed = load_file(start(tmp_path / "cut", resume=True) / "model.safetensors")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     gates = torch.cat([value for key, value in whole.items() if key.endswith("gate")])
@@ -63,8 +66,8 @@ def test_killed_and_resumed_ends_with_the_same_gates(
     assert float(gates.min()) >= 0
 
 
-def test_what_is_logged_and_what_is_loaded(people: Path, sources: str, tmp_path: Path) -> None:
-    folder = start(people, sources, tmp_path / "run")
+def test_what_is_logged_and_what_is_loaded(start: Start, tmp_path: Path) -> None:
+    folder = start(tmp_path / "run")
     header, *rows = (tmp_path / "run" / "logs" / "part-0" / "metrics.csv").read_text().splitlines()
     columns = header.split(",")
     assert {"loss", "meta_train", "meta_test", "inner_lr", "gate_push/scatter", "gate_push/triplet"} <= set(columns)
@@ -88,14 +91,14 @@ def test_what_is_logged_and_what_is_loaded(people: Path, sources: str, tmp_path:
         (("method.inner_lr=[0.2,0.1]",), "inner_lr"),
     ],
 )
-def test_bad_input(people: Path, sources: str, tmp_path: Path, overrides: tuple[str, ...], message: str) -> None:
+def test_bad_input(people: Path, start: Start, tmp_path: Path, overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(PasserbyError, match=message):
-        start(people, sources, tmp_path / "run", *(override.format(root=people) for override in overrides))
+        start(tmp_path / "run", *(override.format(root=people) for override in overrides))
 
 
-def test_one_source_with_cameras_as_domains(people: Path, tmp_path: Path) -> None:
+def test_one_source_with_cameras_as_domains(people: Path, tiny: list[str], tmp_path: Path) -> None:
     recipe = load_recipe(
-        "metabin-mobilenetv2-single", [*TINY, f"data.sources=one={people / 'one'}", "trainer.max_steps=2"]
+        "metabin-mobilenetv2-single", [*tiny, f"data.sources=one={people / 'one'}", "trainer.max_steps=2"]
     )
     assert train(recipe, people, tmp_path / "run", recipe_name="t", device="cpu", progress=False).is_dir()
 
@@ -113,7 +116,7 @@ def test_the_official_setting_starts_and_steps(people: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_two_processes_keep_equal_gates(people: Path, sources: str, tmp_path: Path) -> None:
+def test_two_processes_keep_equal_gates(people: Path, sources: str, tiny: list[str], tmp_path: Path) -> None:
     watch = tmp_path / "watch.py"
     watch.write_text(
         "import sys, torch\n"
@@ -131,7 +134,7 @@ def test_two_processes_keep_equal_gates(people: Path, sources: str, tmp_path: Pa
         "main()\n"
     )
     overrides = [
-        part for o in (*TINY, sources, "trainer.devices=2", "method.meta_identities=4") for part in ("--set", o)
+        part for o in (*tiny, sources, "trainer.devices=2", "method.meta_identities=4") for part in ("--set", o)
     ]
     command = [sys.executable, str(watch), "train", "metabin-mobilenetv2", "--data-root", str(people)]
     done = subprocess.run(

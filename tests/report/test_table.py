@@ -117,7 +117,7 @@ def test_markdown_table_pools_splits_and_seeds(entry: Callable[..., Record]) -> 
 
 def test_a_missing_target_leaves_its_cell_and_the_average_empty(entry: Callable[..., Record]) -> None:
     table = markdown_table([entry("viper", 0.4, recipe="a"), entry("prid", 0.4, recipe="b")]).splitlines()
-    assert cells(table[2])[3:6] == ["40.0 ± 0.0 / 20.0 ± 0.0", "", ""]
+    assert cells(table[2])[3:6] == ["40.0 / 20.0", "", ""]
 
 
 def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[..., Record]) -> None:
@@ -155,3 +155,11 @@ def test_other_sources_are_another_row_and_left_out_sources_one(entry: Callable[
     assert [line.split(" on ")[1].split(" |")[0] for line in free[2:]] == ["a, b", "a"]
     turns = [record(left, rest, "leave-one-source-out") for left, rest in (("a", ("b", "c")), ("b", ("a", "c")))]
     assert len(markdown_table(turns).splitlines()) == 3
+    # With another row that has all three, two of three turns are no average.
+    full = [*turns, record("c", ("a", "b"), "leave-one-source-out")]
+    partial = [
+        r.model_copy(update={"training": r.training.model_copy(update={"recipe": "b"})}) for r in turns if r.training
+    ]
+    whole, part = markdown_table([*full, *partial]).splitlines()[2:]
+    assert cells(whole)[6] == "40.0 / 20.0"
+    assert cells(part)[3:7] == ["40.0 / 20.0", "40.0 / 20.0", "", ""]

@@ -31,7 +31,8 @@ def console_table(records: Sequence[Record]) -> Table:
 def markdown_table(records: Sequence[Record]) -> str:
     """The table of a benchmark: a row for each recipe (with its overrides), rank-1 / mAP in percent for each target.
 
-    A target's cell is the mean, and the deviation over all its splits and seeds; the average's deviation is over seeds.
+    A target's cell is the mean, and the deviation over all its splits and seeds; the average's deviation is over seeds. One
+    value has no deviation.
     Wall time and peak memory are those of the training, mean over seeds.
     """
     targets = list(dict.fromkeys(record.target for record in records))
@@ -97,7 +98,7 @@ def _target_cell(records: list[Record]) -> str:
     parts = []
     for name in HEADLINE:
         values = [100 * value for record in records for value in record.metrics[name].per_split]
-        parts.append(f"{fmean(values):.1f} ± {pstdev(values):.1f}")
+        parts.append(_with_deviation(values))
     return " / ".join(parts)
 
 
@@ -112,9 +113,13 @@ def _refuse_doubles(row: list[Record]) -> None:
 
 
 def _expected(row: list[Record], records: Sequence[Record]) -> set[str]:
-    """Targets that a row is complete with: all of the table but what every one of its models was trained on."""
+    """Targets that a row is complete with: all of the table but what every one of its models was trained on.
+
+    Where sources take turns as the target, each of them is due, whichever have had their turn.
+    """
+    turns = people(row[0]) if row[0].protocol.startswith("leave-one") else ()
     trained = set.intersection(*(set(r.training.sources) if r.training else set() for r in row))
-    return {record.target for record in records if record.domain not in trained}
+    return {record.target for record in records if record.domain in turns or record.domain not in trained}
 
 
 def _average_cell(records: list[Record], targets: set[str]) -> str:
@@ -128,5 +133,9 @@ def _average_cell(records: list[Record], targets: set[str]) -> str:
     parts = []
     for name in HEADLINE:
         values = [100 * fmean(r.metrics[name].mean for r in row) for row in complete]
-        parts.append(f"{fmean(values):.1f}" + (f" ± {pstdev(values):.1f}" if len(values) > 1 else ""))
+        parts.append(_with_deviation(values))
     return " / ".join(parts)
+
+
+def _with_deviation(values: list[float]) -> str:
+    return f"{fmean(values):.1f}" + (f" ± {pstdev(values):.1f}" if len(values) > 1 else "")
