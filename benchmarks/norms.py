@@ -10,6 +10,7 @@ import torch
 from common import THREADS, seconds
 from torch import Tensor, nn
 
+from passerby.memory import keep_freed_memory
 from passerby.models.backbone import Backbone
 from passerby.models.norm import BatchInstanceNorm2d
 
@@ -38,6 +39,7 @@ def two_norms(layer: BatchInstanceNorm2d, batch_norm: nn.BatchNorm2d, maps: Tens
 def main() -> None:
     """Prints both ratios in both memory formats."""
     torch.set_num_threads(THREADS)
+    keep_freed_memory()  # as `passerby train` does
     shapes = norm_shapes()
     for form, goals in ((torch.contiguous_format, (1.3, 0.45)), (torch.channels_last, (1.6, 0.25))):
         total = [0.0, 0.0, 0.0]

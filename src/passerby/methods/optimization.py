@@ -33,10 +33,12 @@ class OptimizerSettings(BaseModel):
             {"params": [p for p in pretrained if p.requires_grad], "lr": self.lr},
             {"params": [p for p in new if p.requires_grad], "lr": self.lr * self.new_layers},
         ]
+        # A twentieth of a step on the CPU; on a GPU Lightning cannot clip gradients for a fused optimizer in 16-mixed.
+        fused = all(p.device.type == "cpu" for group in groups for p in group["params"])
         if self.name == "sgd":
-            return torch.optim.SGD(groups, momentum=self.momentum, weight_decay=self.weight_decay)
+            return torch.optim.SGD(groups, momentum=self.momentum, weight_decay=self.weight_decay, fused=fused)
         kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
-        return kind(groups, weight_decay=self.weight_decay)
+        return kind(groups, weight_decay=self.weight_decay, fused=fused)
 
 
 class ScheduleSettings(BaseModel):

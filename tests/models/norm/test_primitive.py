@@ -158,3 +158,13 @@ def test_compiled_it_takes_the_plain_formula() -> None:
     x, weight, bias = inputs()
     compiled = torch.compile(lambda x, w, b: normalise(x, algebra, w, b)[0], backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, weight, bias), plain(x, weight, bias), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_variance_keeps_its_digits_far_from_zero(layout: str) -> None:
+    x = torch.randn(3, 4, 6, 5, generator=torch.Generator().manual_seed(0))
+    x[1, 2] += 1000
+    x[2, 0] = 7  # a map of one value
+    mean, variance = places_module.moments(LAYOUTS[layout](x))
+    torch.testing.assert_close(mean, x.double().mean((2, 3)).float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(variance, x.var((2, 3), correction=0), rtol=1e-4, atol=1e-9)

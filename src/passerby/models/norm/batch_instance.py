@@ -55,10 +55,12 @@ class BatchInstanceNorm2d(AffineNorm2d):
         weight, bias, instance_weight, instance_bias, gate = parameters
         of_batch = self.statistics(mean, variance)
         batch_scale, batch_shift = standardise(of_batch.mean, of_batch.variance, weight, bias, self.eps)
-        # (1 - rho) goes into the affine, [C] numbers, so that few operations are left on [N, C].
+        # (1 - rho) and the batch norm's shift go into the instance norm's affine, [C] numbers: few operations are left on
+        # [N, C].
         rest = 1 - gate
-        scale, shift = standardise(mean, variance, rest * instance_weight, rest * instance_bias, self.eps)
-        return scale + gate * batch_scale, shift + gate * batch_shift, *of_batch
+        bias = rest * instance_bias + gate * batch_shift
+        scale, shift = standardise(mean, variance, rest * instance_weight, bias, self.eps)
+        return scale + gate * batch_scale, shift, *of_batch
 
 
 def clamp_gates(model: nn.Module) -> None:

@@ -1,23 +1,15 @@
-"""Sums over the places of maps, and maps scaled and shifted, in blocks of images that stay in a CPU's cache."""
+"""Sums over the places of maps, and maps scaled and shifted: everything that a norm does at the size of the maps."""
 
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-_BLOCK_BYTES = 2**19
-"""What the second-level cache of a CPU core holds beside its other work."""
-
-
-def places_dim(maps: Tensor) -> int:
-    """Where `as_places` puts the places of maps [N, C, h, w] so that it need not copy: 1 in channels_last, else 2."""
-    return 1 if maps.stride(1) == 1 else 2
-
-
-def as_places(maps: Tensor, dim: int) -> Tensor:
-    """Maps [N, C, h, w] as [N, C, places] (`dim` 2) or [N, places, C] (`dim` 1)."""
-    n, c, h, w = maps.shape
-    return maps.reshape(n, c, h * w) if dim == 2 else maps.permute(0, 2, 3, 1).reshape(n, h * w, c)
+_BLOCK_BYTES = 2**21
+"""Of products that are summed at once and then overwritten: two CPU cores keep so much in their second-level caches."""
+_CANCELLED = 1e-2
+"""Below this fraction of the squared mean, a variance from sums of squares has lost digits."""
 
 
 def moments(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,40 +21,21 @@ def moments(maps: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         mean and (biased) variance [N, C]; float32, or float64 for float64 maps.
     """
-    dtype = torch.promote_types(maps.dtype, torch.float32)
     if maps.device.type != "cpu":
-        variance, mean = torch.var_mean(maps.to(dtype), (2, 3), correction=0)
+        variance, mean = torch.var_mean(_wide(maps), (2, 3), correction=0)
         return mean, variance
-    dim = places_dim(maps)
-    places = as_places(maps, dim)
-    mean = torch.empty(maps.shape[:2], dtype=dtype)
-    variance = torch.empty_like(mean)
-    for block in _blocks(places):
-        torch.mean(places[block], dim, dtype=dtype, out=mean[block])
-        # Two passes, as exact as torch.var; the second finds the block in the cache.
-        centred = places[block] - mean[block].unsqueeze(dim)
-        torch.mean(centred.square_(), dim, out=variance[block])
+    per_place = 1 / maps[0, 0].numel() if maps.numel() else 0.0
+    square, mean = (total.mul_(per_place) for total in products(maps, maps))
+    variance = square.addcmul_(mean, mean, value=-1)
+    lost = variance < _CANCELLED * mean * mean
+    if bool(lost.any()):  # few maps, if any: they are measured again, around their means
+        image, channel = lost.nonzero(as_tuple=True)
+        variance[image, channel] = torch.var(_wide(maps[image, channel]), (1, 2), correction=0)
     return mean, variance
 
 
-def scale_and_shift(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Puts out scale x + shift with one scale and shift a map, in the dtype and memory format of `maps`.
-
-    Args:
-        maps: [N, C, h, w].
-        scale: [N, C] or [C].
-        shift: [N, C] or [C].
-    """
-    dim = places_dim(maps)
-    out = torch.empty_like(maps)
-    shape = maps.shape[:2]
-    scale, shift = (values.expand(shape).unsqueeze(dim) for values in (scale, shift))
-    torch.addcmul(shift, as_places(maps, dim), scale, out=as_places(out, dim))
-    return out
-
-
-def gradient_sums(maps: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of a loss with respect to the scale and the shift of each map: sum(g x) and sum(g) over places.
+def products(maps: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """sum(g x) and sum(g) over places: gradients of a loss with respect to the scale and the shift of each map.
 
     Args:
         maps: x [N, C, h, w].
@@ -71,14 +44,50 @@ def gradient_sums(maps: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         both [N, C]; float32, or float64 for float64 maps.
     """
-    dtype = torch.promote_types(maps.dtype, torch.float32)
-    dim = places_dim(maps)
-    places, gradients = as_places(maps, dim), as_places(gradient, dim)
-    of_shift = gradients.sum(dim, dtype=dtype)
-    of_scale = torch.empty_like(of_shift)
-    for block in _blocks(places):
-        torch.sum(places[block] * gradients[block], dim, dtype=dtype, out=of_scale[block])
+    n, c, h, w = maps.shape
+    maps, gradient = _wide(maps), _wide(gradient)
+    if maps.device.type != "cpu":
+        return (maps * gradient).sum((2, 3)), gradient.sum((2, 3))
+    if _places_dim(maps) == 2 and maps.numel():
+        # The gradients of a group norm's affine, one group a map, are these very sums, made in one vectorised pass.
+        rows = n * c
+        neutral = maps.new_zeros(1, rows), maps.new_ones(1, rows), None
+        x, g = maps.reshape(1, rows, h * w), gradient.reshape(1, rows, h * w)
+        _, of_scale, of_shift = torch.ops.aten.native_group_norm_backward(
+            g, x, *neutral, 1, rows, h * w, rows, [False, True, True]
+        )
+        return of_scale.view(n, c), of_shift.view(n, c)
+    x, g = _as_places(maps, 1), _as_places(gradient, 1)
+    of_scale, of_shift = maps.new_empty(n, c), maps.new_empty(n, c)
+    product: Tensor | None = None
+    for block in _blocks(x):
+        # One block's memory serves all: it stays in the cache.
+        product = torch.mul(x[block], g[block], out=None if product is None else product[: len(x[block])])
+        torch.sum(product, 1, out=of_scale[block])
+        torch.sum(g[block], 1, out=of_shift[block])
     return of_scale, of_shift
+
+
+def scale_and_shift(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Puts out scale x + shift with one scale and shift a map, in the dtype and memory format of `maps`.
+
+    Args:
+        maps: x [N, C, h, w].
+        scale: [N, C] or [C].
+        shift: [N, C] or [C].
+    """
+    n, c, h, w = maps.shape
+    dim = _places_dim(maps)
+    scale, shift = scale.expand(n, c), shift.expand(n, c)
+    if dim == 2 and maps.device.type == "cpu" and maps.dtype == scale.dtype:
+        # A batch norm whose running statistics are 0 and 1, one channel a map: faster than a broadcast over rows.
+        rows = n * c
+        neutral = scale.new_zeros(rows), scale.new_ones(rows)
+        x = maps.reshape(1, rows, h, w)
+        return F.batch_norm(x, *neutral, scale.reshape(rows), shift.reshape(rows), eps=0.0).view(n, c, h, w)
+    out = torch.empty_like(maps)
+    torch.addcmul(shift.unsqueeze(dim), _as_places(maps, dim), scale.unsqueeze(dim), out=_as_places(out, dim))
+    return out
 
 
 def input_gradient(maps: Tensor, gradient: Tensor, scale: Tensor, linear: Tensor, constant: Tensor) -> Tensor:
@@ -91,9 +100,9 @@ def input_gradient(maps: Tensor, gradient: Tensor, scale: Tensor, linear: Tensor
         linear: [N, C].
         constant: [N, C].
     """
-    dim = places_dim(maps)
+    dim = _places_dim(maps)
     out = torch.empty_like(maps)
-    places, gradients, result = as_places(maps, dim), as_places(gradient, dim), as_places(out, dim)
+    places, gradients, result = (_as_places(tensor, dim) for tensor in (maps, gradient, out))
     scale, linear, constant = (values.unsqueeze(dim) for values in (scale, linear, constant))
     for block in _blocks(places):
         torch.addcmul(constant[block], places[block], linear[block], out=result[block])
@@ -101,11 +110,26 @@ def input_gradient(maps: Tensor, gradient: Tensor, scale: Tensor, linear: Tensor
     return out
 
 
+def _wide(maps: Tensor) -> Tensor:
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
+
+
+def _places_dim(maps: Tensor) -> int:
+    """Where `_as_places` puts the places of maps [N, C, h, w] so that it need not copy: 1 in channels_last, else 2."""
+    return 1 if maps.stride(1) == 1 else 2
+
+
+def _as_places(maps: Tensor, dim: int) -> Tensor:
+    """Maps [N, C, h, w] as [N, C, places] (`dim` 2) or [N, places, C] (`dim` 1)."""
+    n, c, h, w = maps.shape
+    return maps.reshape(n, c, h * w) if dim == 2 else maps.permute(0, 2, 3, 1).reshape(n, h * w, c)
+
+
 def _blocks(places: Tensor) -> Iterator[slice]:
     """Slices of images: a few at a time on the CPU, all at once elsewhere."""
     images = len(places)
     step = images
     if images and places.device.type == "cpu":
-        step = max(1, _BLOCK_BYTES // (4 * max(1, places[0].numel())))
+        step = max(1, _BLOCK_BYTES // (places.element_size() * max(1, places[0].numel())))
     for start in range(0, images, max(1, step)):
         yield slice(start, start + step)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from passerby.models.norm.places import gradient_sums, input_gradient, moments, scale_and_shift
+from passerby.models.norm.places import input_gradient, moments, products, scale_and_shift
 
 Algebra = Callable[..., tuple[Tensor, ...]]
 """(mean [N, C], variance [N, C], *parameters) -> (scale, shift, *observed), scale and shift [N, C] or [C]; pure."""
@@ -63,7 +63,7 @@ class _Normalise(torch.autograd.Function):
             of_maps, *of_parameters = _differentiable(ctx, gradient, (maps, *parameters))
             return of_maps, None, *of_parameters
         with torch.autocast(maps.device.type, enabled=False):
-            sums = gradient_sums(maps, gradient)
+            sums = products(maps, gradient)
             outputs = [(o, s.sum_to_size(o.shape)) for o, s in zip(ctx.outputs, sums, strict=True) if o.requires_grad]
             wanted = [leaf for leaf in ctx.leaves if leaf.requires_grad]
             found = iter(
