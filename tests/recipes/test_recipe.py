@@ -195,3 +195,28 @@ def test_who_counts_epochs_does_not_count_steps() -> None:
     recipe = load_recipe("baseline-demo", ["trainer.max_epochs=3"])
     assert (recipe.trainer.max_epochs, recipe.trainer.max_steps) == (3, None)
     assert load_recipe("baseline-demo", ["trainer.max_epochs=3", "trainer.max_steps=5"]).trainer.max_steps == 5
+
+
+def test_a_recipe_that_extends_another_changes_what_it_says_alone(write: Any) -> None:
+    path = write("extends: baseline-mobilenetv2\nsummary: mine\ndata: {identities: 8, images_each: 8}\n")
+    mine, base = load_recipe(path), load_recipe("baseline-mobilenetv2")
+    assert (mine.summary, mine.data.identities, mine.data.images_each) == ("mine", 8, 8)
+    data = {"identities": 16, "images_each": 4}
+    assert mine.model_copy(update={"summary": base.summary, "data": mine.data.model_copy(update=data)}) == base
+
+
+def test_a_recipe_cannot_extend_itself_or_what_is_not_there(write: Any) -> None:
+    path = write("summary: mine\n")
+    write(f"extends: {path}\n")
+    with pytest.raises(PasserbyError, match="extends itself"):
+        load_recipe(path)
+    with pytest.raises(PasserbyError, match="baseline-mobilenetv2"):
+        load_recipe(write("extends: baseline-mobilenetv3\n"))
+
+
+@pytest.mark.parametrize("name", ["metabin-mobilenetv2", "metabin-mobilenetv2-single", "mldg-mobilenetv2"])
+def test_what_is_compared_with_the_baseline_trains_as_it_does(name: str) -> None:
+    method, base = load_recipe(name), load_recipe("baseline-mobilenetv2")
+    assert (method.optimizer, method.schedule, method.trainer) == (base.optimizer, base.schedule, base.trainer)
+    assert method.data.augment == base.data.augment
+    assert method.model.backbone == base.model.backbone

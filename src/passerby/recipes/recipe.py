@@ -79,7 +79,7 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(recipe: str, overrides: list[str] | None = None, budget: Budget = "full") -> Recipe:
-    """Reads a recipe: its file, then the budget, then the overrides.
+    """Reads a recipe: the one that it `extends`, if any, its own file, then the budget, then the overrides.
 
     Args:
         recipe: a packaged name or a path of a YAML file.
@@ -120,7 +120,21 @@ def load_recipe(recipe: str, overrides: list[str] | None = None, budget: Budget 
     return loaded
 
 
-def _read(recipe: str) -> dict[str, Any]:
+def _read(recipe: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe's values, over those of the recipe that it `extends`, if any.
+
+    Args:
+        recipe: a packaged name or a path.
+        heirs: recipes that extend this one.
+    """
+    if recipe in heirs:
+        raise PasserbyError(f"recipe {heirs[0]}: extends itself, by way of {' -> '.join((*heirs[1:], recipe))}")
+    values = _parse(recipe)
+    parent = values.pop("extends", None)
+    return values if parent is None else _merge(_read(str(parent), (*heirs, recipe)), values)
+
+
+def _parse(recipe: str) -> dict[str, Any]:
     if recipe in recipe_names():
         text = (_folder() / f"{recipe}.yaml").read_text(encoding="utf-8")
     elif recipe.endswith((".yaml", ".yml")):
