@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 _BLOCK_BYTES = 2**21
@@ -79,13 +78,25 @@ def scale_and_shift(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     n, c, h, w = maps.shape
     dim = _places_dim(maps)
     scale, shift = scale.expand(n, c), shift.expand(n, c)
-    if dim == 2 and maps.device.type == "cpu" and maps.dtype == scale.dtype:
+    out = torch.empty_like(maps)
+    if dim == 2 and maps.device.type == "cpu" and maps.dtype == scale.dtype and out.is_contiguous():
         # A batch norm whose running statistics are 0 and 1, one channel a map: faster than a broadcast over rows.
         rows = n * c
-        neutral = scale.new_zeros(rows), scale.new_ones(rows)
-        x = maps.reshape(1, rows, h, w)
-        return F.batch_norm(x, *neutral, scale.reshape(rows), shift.reshape(rows), eps=0.0).view(n, c, h, w)
-    out = torch.empty_like(maps)
+        zeros, ones, unused = scale.new_zeros(rows), scale.new_ones(rows), scale.new_empty(0)
+        torch.ops.aten.native_batch_norm.out(
+            maps.reshape(1, rows, h, w),
+            scale.reshape(rows),
+            shift.reshape(rows),
+            zeros,
+            ones,
+            False,
+            0.0,
+            0.0,
+            out=out.view(1, rows, h, w),
+            save_mean=unused,
+            save_invstd=unused,
+        )
+        return out
     torch.addcmul(shift.unsqueeze(dim), _as_places(maps, dim), scale.unsqueeze(dim), out=_as_places(out, dim))
     return out
 
