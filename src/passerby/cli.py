@@ -115,6 +115,21 @@ def evaluate(
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")
     ] = False,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            help="Adapt to the gallery of each split, without labels: adabn, bnta or entropy; with parameters as in "
+            "'bnta:lr=1e-3;pairs=64'."
+        ),
+    ] = None,
+    camera_normalise: Annotated[
+        bool,
+        typer.Option(
+            "--camera-normalise",
+            help="Bring each camera's embeddings to mean 0 and deviation 1, by images that are no queries.",
+        ),
+    ] = False,
+    site: Annotated[Path | None, typer.Option(help="Wear this site profile (`passerby adapt`).")] = None,
     device: Device = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.")] = None,
     records: Annotated[Path | None, typer.Option(help="Write one record a target into this folder.")] = None,
@@ -135,6 +150,9 @@ def evaluate(
         protocol=protocol,
         rerank=rerank,
         flip=flip,
+        adapt=adapt,
+        camera_normalise=camera_normalise,
+        site=site,
         device=device,
         json_file=json,
         records_folder=records,
@@ -189,6 +207,53 @@ def embed(
     from passerby.commands.onnx_input import onnx_card
 
     run(model, images, out, flip, device, onnx_card(size, mean, std, bgr))
+
+
+@app.command()
+def adapt(
+    model: Annotated[Path, typer.Argument(help="A saved model, or a run's folder.")],
+    images: Annotated[Path, typer.Option(help="Folder of unlabelled person crops of the place, subfolders included.")],
+    out: Annotated[Path, typer.Option(help="The site profile, a .safetensors file.")],
+    cameras: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV table with the columns path and camera: the profile then normalises each camera's embeddings."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="bnta (default where the model has part heads), adabn (default elsewhere), entropy or none (cameras alone); "
+            "with parameters as in 'adabn:weight=0.5'."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Fixes the order of images.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Adapt a model to a place from unlabelled crops: a small file that the model can wear, and take off again."""
+    from passerby.commands.adapt import adapt as run
+    from passerby.commands.adapt import show_profile
+
+    profile = run(
+        model, images, out, cameras=cameras, method=method, seed=seed, device=device, progress=sys.stderr.isatty()
+    )
+    show_profile(profile, out)
+
+
+@app.command()
+def diagnose(
+    model: Annotated[Path, typer.Argument(help="A saved model, or a run's folder.")],
+    images: Annotated[Path, typer.Option(help="Folder of unlabelled person crops of the place, subfolders included.")],
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page with pictures.")] = None,
+    seed: Annotated[int, typer.Option(help="Fixes the order of images.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Say how far a place is from what a model knows, and whether adapting to it will help. Needs no labels."""
+    from passerby.commands.diagnose import diagnose as run
+    from passerby.commands.diagnose import show_diagnosis
+
+    found = run(model, images, seed=seed, device=device, progress=sys.stderr.isatty())
+    show_diagnosis(found, f"{model} at {images}", report)
 
 
 @datasets_app.command("list")

@@ -3,23 +3,28 @@
 import hashlib
 import json
 import platform
+import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from passerby.adaptation import Adaptation, SiteProfile, parse_adaptation
+from passerby.adaptation.on_splits import AdaptedFeatures, site_features
 from passerby.commands.device import torch_device
 from passerby.commands.unseen import LEFT_OUT, check_protocol, check_unseen
 from passerby.commands.warnings import warn
 from passerby.data.protocols import get_protocol
 from passerby.data.sources import listing_digest
 from passerby.errors import PasserbyError
-from passerby.evaluation.measure import Measurement, measure
+from passerby.evaluation.measure import Measurement, SplitFeatures, embedded, measure
 from passerby.evaluation.records import Record, Trained, summary, write_record
-from passerby.evaluation.targets import open_target
+from passerby.evaluation.targets import Target, open_target
 from passerby.files import sha256, write_text
+from passerby.models.embedder import Embedder
 from passerby.models.load import load, model_folder
 from passerby.models.model import Model
 from passerby.models.onnx import OnnxCard
@@ -35,6 +40,9 @@ def evaluate(
     protocol: str = "free",
     rerank: bool = False,
     flip: bool = False,
+    adapt: str | None = None,
+    camera_normalise: bool = False,
+    site: str | Path | None = None,
     device: str = "auto",
     json_file: str | Path | None = None,
     records_folder: str | Path | None = None,
@@ -52,6 +60,10 @@ def evaluate(
             source: one random image of each identity and camera is a query, the rest the gallery.
         rerank: k-reciprocal re-ranking.
         flip: average the embeddings of an image and its mirror image.
+        adapt: `adabn`, `bnta` or `entropy`, with parameters as `parse_adaptation` reads them: the model adapts to the
+            gallery of each split, without labels.
+        camera_normalise: normalise the embeddings of each camera, see `AdaptedFeatures`.
+        site: a site profile that the model wears; what it was made from must not be what is measured on.
         device: `auto`, `cpu`, `gpu` or `mps`.
         json_file: where the metrics go, as JSON.
         records_folder: where the records go, one file a target.
@@ -74,6 +86,10 @@ def evaluate(
         if file is not None and Path(file).is_dir():
             raise PasserbyError(f"{file}: a folder; give the name of a file to write")
     model, data_root = Path(model), Path(data_root)
+    adaptation = None if adapt is None else parse_adaptation(adapt)
+    profile = None if site is None else SiteProfile.load(Path(site))
+    if profile is not None and (adaptation is not None or camera_normalise):
+        raise PasserbyError("--site: a profile says how to adapt; leave out --adapt and --camera-normalise")
     embedder = load(model, torch_device(device), onnx_card)
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
     check_protocol(protocol, card, targets)
@@ -88,14 +104,15 @@ def evaluate(
     records, measurements = [], []
     for target in opened:
         started = time.perf_counter()
-        measurement = measure(embedder, target, reranked=rerank, flip=flip, progress=console.is_terminal)
+        fitted = _fitted(embedder, target, adaptation, camera_normalise, profile, flip, console.is_terminal)
+        measurement = measure(target, fitted.features, reranked=rerank)
         seconds = time.perf_counter() - started
         if target.note:
             console.print(f"{target.name}: {target.note}", style="yellow", markup=False, soft_wrap=True)
-        records.append(_record(model, card, measurement, protocol, flip, seconds))
+        records.append(_record(model, card, measurement, protocol, flip, fitted, seconds))
         measurements.append(measurement)
         if records_folder is not None:
-            write_record(Path(records_folder) / f"{target.name}.json", records[-1])
+            write_record(Path(records_folder) / record_name(target.name, fitted.adapted), records[-1])
     console.print(console_table(records))
     if json_file is not None:
         write_text(Path(json_file), json.dumps(summary(records), indent=1) + "\n")
@@ -116,8 +133,49 @@ def evaluate(
     return records
 
 
+def record_name(target: str, adapted: str | None = None) -> str:
+    """File name of a target's record: `viper.json`, `viper+adabn+camera.json`."""
+    how = "" if adapted is None else "+" + re.sub(r"[^\w.=+-]+", "", adapted)
+    return f"{target}{how}.json"
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """How an embedder was fitted to a target, as a record says it."""
+
+    features: SplitFeatures
+    adapted: str | None = None
+    images: float | None = None
+
+
+def _fitted(
+    embedder: Embedder,
+    target: Target,
+    adaptation: Adaptation | None,
+    camera_normalise: bool,
+    profile: SiteProfile | None,
+    flip: bool,
+    progress: bool,
+) -> _Fitted:
+    if profile is not None:
+        features = site_features(embedder, target, profile, flip=flip, progress=progress)
+        how = " + ".join([profile.card.method, *(["camera"] if profile.cameras else [])])
+        return _Fitted(features, f"site profile ({how})", profile.card.images)
+    if adaptation is None and not camera_normalise:
+        return _Fitted(embedded(embedder, target, flip=flip, progress=progress))
+    adapted = AdaptedFeatures(embedder, target, adaptation, camera_normalise, flip, progress=progress)
+    how = " + ".join([*([adaptation.text()] if adaptation else []), *(["camera"] if camera_normalise else [])])
+    return _Fitted(adapted, how, adapted.images if adaptation else None)
+
+
 def _record(
-    model: Path, card: ModelCard | None, measurement: Measurement, protocol: str, flip: bool, seconds: float
+    model: Path,
+    card: ModelCard | None,
+    measurement: Measurement,
+    protocol: str,
+    flip: bool,
+    fitted: _Fitted,
+    seconds: float,
 ) -> Record:
     target = measurement.target
     return Record(
@@ -129,10 +187,12 @@ def _record(
         splits=len(target.splits),
         queries=sum(int(o.ranking.matched.sum()) for o in measurement.outcomes),
         gallery=sum(len(split.gallery) for split in target.splits),
-        target_listing_sha256=listing_digest(measurement.rows),
+        target_listing_sha256=listing_digest(target.samples),
         metrics=measurement.metrics(),
         reranked=measurement.reranked,
         flip_averaged=flip,
+        adapted=fitted.adapted,
+        adapted_images=fitted.images,
         model=model.stem if card is None else model.resolve().name,
         weights_sha256=card.weights_sha256 if card else sha256(model),
         training=None if card is None else _trained(card),

@@ -4,9 +4,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 
+from passerby.adaptation.base import batch_norms
+from passerby.adaptation.shift import norm_shift, place_distance
 from passerby.commands.device import torch_device
 from passerby.commands.fitting import TrainingData, fit
 from passerby.commands.warnings import warn
@@ -32,6 +35,9 @@ from passerby.models.saved import (
     save_model,
 )
 from passerby.recipes import Recipe
+
+LOOKED_AT = 256
+"""Images of each source domain that tell how far it lies from what the model's batch norms know."""
 
 
 def train(
@@ -118,6 +124,7 @@ def train(
         peak_mib=cost.peak_mib,
         trained_on=tuple(_describe(source, training_set) for source in sources),
         ancestors=() if parent is None else _lineage(parent[1]),
+        familiar=_familiar(model, training_set, seed),
         versions=current_versions(),
     )
     if method.global_rank == 0:
@@ -174,6 +181,20 @@ def _describe(source: Source, training_set: TrainingSet) -> TrainedOn:
         listing_sha256=listing_digest(source.samples),
         terms=source.dataset.reference,
     )
+
+
+def _familiar(model: Model, training_set: TrainingSet, seed: int) -> dict[str, float]:
+    """How far each domain lies from the batch norms' running statistics, by some of its images."""
+    if not batch_norms(model):
+        return {}
+    rng = np.random.default_rng([seed, 0xFA])
+    distances = {}
+    for k, domain in enumerate(training_set.domains):
+        there = np.flatnonzero(training_set.domain == k)
+        chosen = np.sort(rng.choice(there, min(LOOKED_AT, len(there)), replace=False))
+        images = training_set.gather(chosen).permute(0, 2, 3, 1).numpy()
+        distances[domain] = round(place_distance(norm_shift(model, images)), 4)
+    return distances
 
 
 def _lineage(parent: ModelCard) -> tuple[Ancestor, ...]:

@@ -1,6 +1,6 @@
-"""One embedder on one target: every image embedded once, every split ranked."""
+"""One embedder on one target: every split ranked."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
@@ -30,6 +30,7 @@ class SplitOutcome:
 
     Attributes:
         split: the split.
+        query, gallery: [Q, D] and [G, D], embeddings of its images, rows of length 1.
         labels: its identities and cameras.
         ranking: ranks by query.
         cmc: [MAX_RANK] float64, single gallery shot where the target asks for it.
@@ -37,6 +38,8 @@ class SplitOutcome:
     """
 
     split: Split
+    query: Tensor
+    gallery: Tensor
     labels: Labels
     ranking: RankingResult
     cmc: Tensor
@@ -49,21 +52,17 @@ class Measurement:
 
     Attributes:
         target: the target.
-        features: [N, D] embeddings of its images, rows of length 1.
-        rows: row of each sample in `features`.
         outcomes: one a split.
         reranked: whether scores were re-ranked.
     """
 
     target: Target
-    features: Tensor
-    rows: dict[Sample, int]
     outcomes: tuple[SplitOutcome, ...]
     reranked: bool
 
-    def scores(self, split: Split) -> Iterable[Tensor]:
+    def scores(self, outcome: SplitOutcome) -> Iterable[Tensor]:
         """Scores of a split in blocks of queries, [n, G] each, higher is more alike."""
-        return _scores(self.features, self.rows, split, self.reranked)
+        return _scores(outcome.query, outcome.gallery, self.reranked)
 
     def metrics(self) -> dict[str, MetricValues]:
         """rank-k, mAP, mINP and TPR@FPR over the splits, as fractions.
@@ -98,47 +97,66 @@ class Measurement:
         )
 
 
-def measure(
-    embedder: Embedder, target: Target, *, reranked: bool = False, flip: bool = False, progress: bool = False
-) -> Measurement:
-    """Embeds every image of a target once and ranks every split.
+SplitFeatures = Callable[[Split], tuple[Tensor, Tensor]]
+"""Gives the embeddings [Q, D] of a split's queries and [G, D] of its gallery, rows of length 1."""
+
+
+def embedded(embedder: Embedder, target: Target, *, flip: bool = False, progress: bool = False) -> SplitFeatures:
+    """Embeds every image of a target once, for all its splits.
 
     Args:
         embedder: any model.
         target: what to measure on.
-        reranked: re-rank by k-reciprocal neighbours.
         flip: average the embeddings of an image and its mirror image.
         progress: show a bar.
 
     Raises:
-        PasserbyError: when an image cannot be read or a split has no query with a match.
+        PasserbyError: when an image cannot be read.
     """
     samples = target.samples
     rows = {sample: row for row, sample in enumerate(samples)}
     features = embedder.embed([s.image for s in samples], flip=flip, progress=progress)
-    outcomes = tuple(_rank_split(features, rows, target, split, reranked) for split in target.splits)
-    return Measurement(target, features, rows, outcomes, reranked)
+
+    def of_split(split: Split) -> tuple[Tensor, Tensor]:
+        query, gallery = (features[[rows[s] for s in side]] for side in (split.query, split.gallery))
+        return query, gallery
+
+    return of_split
 
 
-def _rank_split(
-    features: Tensor, rows: dict[Sample, int], target: Target, split: Split, reranked: bool
-) -> SplitOutcome:
+def measure(target: Target, features: SplitFeatures, *, reranked: bool = False) -> Measurement:
+    """Ranks every split of a target.
+
+    Args:
+        target: what to measure on.
+        features: of its splits; see `embedded`.
+        reranked: re-rank by k-reciprocal neighbours.
+
+    Raises:
+        PasserbyError: when a split has no query with a match.
+    """
+    return Measurement(
+        target, tuple(_rank_split(features, target, split, reranked) for split in target.splits), reranked
+    )
+
+
+def _rank_split(features: SplitFeatures, target: Target, split: Split, reranked: bool) -> SplitOutcome:
+    query, gallery = features(split)
     labels = Labels(
         _identities(split.query), _identities(split.gallery), _cameras(split.query), _cameras(split.gallery)
     )
     ranker, counter = Ranker(labels), PairCounter(labels)
-    for scores in _scores(features, rows, split, reranked):
+    for scores in _scores(query, gallery, reranked):
         ranker.add(scores)
         counter.add(scores)
     ranking = ranker.result()
     cmc = ranking.cmc(MAX_RANK)
     if target.single_gallery_shot:
-        cmc = single_shot_cmc(_scores(features, rows, split, reranked), labels, MAX_RANK)
-    return SplitOutcome(split, labels, ranking, cmc, counter.result())
+        cmc = single_shot_cmc(_scores(query, gallery, reranked), labels, MAX_RANK)
+    return SplitOutcome(split, query, gallery, labels, ranking, cmc, counter.result())
 
 
-def _scores(features: Tensor, rows: dict[Sample, int], split: Split, reranked: bool) -> Iterable[Tensor]:
-    query, gallery = (features[[rows[s] for s in side]] for side in (split.query, split.gallery))
+def _scores(query: Tensor, gallery: Tensor, reranked: bool) -> Iterable[Tensor]:
     return [rerank(query, gallery)] if reranked else cosine_blocks(query, gallery)
 
 

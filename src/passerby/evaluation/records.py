@@ -76,7 +76,9 @@ class Record(BaseModel):
     reranked: bool = False
     flip_averaged: bool = False
     adapted: str | None = None
-    """Test-time adaptation and on how many images; null for none."""
+    """Test-time adaptation with its parameters, `+ camera` for camera normalisation; null for none."""
+    adapted_images: float | None = None
+    """How many unlabelled images of the target each split adapted to, on average; null where the model stayed as it was."""
     model: str
     weights_sha256: str
     training: Trained | None

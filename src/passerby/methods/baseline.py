@@ -34,7 +34,7 @@ class Baseline(Method):
     """
 
     Settings: ClassVar[type[MethodSettings]] = BaselineSettings
-    loss_names = ("cross_entropy", "triplet")
+    loss_names: ClassVar[tuple[str, ...]] = ("cross_entropy", "triplet")
 
     def __init__(self, model: Model, facts: TrainingFacts, settings: BagOfTricksSettings) -> None:
         """Adds an identity classifier to the model."""

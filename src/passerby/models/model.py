@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from passerby.data.images import Preprocessing
 from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
+from passerby.models.heads import PartHeads, Parts
 from passerby.models.norm import InstanceStart
 from passerby.models.norm_kinds import NormKind, install_norms
 from passerby.models.route import Route, routed
@@ -28,6 +29,8 @@ class Architecture(BaseModel):
     norm: NormKind = "batch"
     instance_start: InstanceStart = "copy"
     """Where the instance norm's affine in `bin` starts."""
+    stripes: int = Field(0, ge=0)
+    """Horizontal stripes that part heads look at; 0: no part heads."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class Features:
         embedding: [N, D], after the BNNeck: what is compared at test time.
         pooled: [N, D], before the BNNeck: what metric losses see.
         maps: [N, C, h, w] by stage; `last` is the network's last map.
-        parts: [N, S, C] where the model has part heads.
+        parts: what the part heads say, when asked for.
     """
 
     embedding: Tensor
     pooled: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
-    parts: Tensor | None = None
+    parts: Parts | None = None
 
 
 class Model(nn.Module, Embedder):
@@ -54,7 +57,13 @@ class Model(nn.Module, Embedder):
         architecture: how it was built.
         preprocessing: what its input looks like.
         dimension: D of the embedding.
+        parts: the part heads, or None.
+        weights_sha256: of the file that its weights were loaded from; None for a model that was not loaded.
+        site: what it was adapted to, while it wears a site profile; None: it is as it was trained.
     """
+
+    weights_sha256: str | None = None
+    site: str | None = None
 
     def __init__(
         self,
@@ -78,14 +87,16 @@ class Model(nn.Module, Embedder):
         self.dimension = self.backbone.channels
         self.neck = nn.BatchNorm1d(self.dimension)
         self.neck.bias.requires_grad_(False)
+        self.parts = PartHeads(self.backbone.channels, architecture.stripes) if architecture.stripes else None
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, images: Tensor, route: Route | None = None) -> Features:
+    def forward(self, images: Tensor, route: Route | None = None, parts: bool = False) -> Features:
         """Features of a batch.
 
         Args:
             images: float [N, 3, H, W], normalised.
             route: what domain-aware norms need to know; plain norms ignore it.
+            parts: ask the part heads too, where the model has them.
         """
         with routed(self, route):
             last, maps = self.backbone(images)
@@ -93,7 +104,8 @@ class Model(nn.Module, Embedder):
         pooled = last.float().mean((2, 3))
         with torch.autocast(images.device.type, enabled=False):
             embedding = self.neck(pooled)
-        return Features(embedding, pooled, {**maps, "last": last})
+        of_parts = self.parts(last) if parts and self.parts is not None else None
+        return Features(embedding, pooled, {**maps, "last": last}, of_parts)
 
     @property
     def device(self) -> torch.device:

@@ -75,6 +75,8 @@ class ModelCard(BaseModel):
     trained_on: tuple[TrainedOn, ...]
     ancestors: tuple[Ancestor, ...] = ()
     """Models that its training started from (--init-from), the nearest first; none: from ImageNet or from nothing."""
+    familiar: dict[str, float] = {}
+    """How far each domain that trained it lies from its running statistics (`passerby diagnose` measures a place so)."""
     versions: dict[str, str]
 
 
@@ -166,6 +168,7 @@ def load_model(folder: Path) -> tuple[Model, ModelCard]:
         raise PasserbyError(
             f"{folder / CARD}: dimension {card.dimension}, but the weights give {model.dimension}; copy both files again"
         )
+    model.weights_sha256 = card.weights_sha256
     return model.eval(), card
 
 

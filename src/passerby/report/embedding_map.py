@@ -73,18 +73,19 @@ def map_figure(query: np.ndarray, match: np.ndarray, name: str) -> str:
 
 def _pairs(measurement: Measurement) -> tuple[Tensor, Tensor]:
     """Embeddings of queries of the first split, spread evenly, and of the first gallery match of each, [n, D] both."""
-    split = measurement.outcomes[0].split
+    outcome = measurement.outcomes[0]
     gallery: dict[int, list[int]] = {}
-    for sample in split.gallery:
-        gallery.setdefault(sample.identity, []).append(measurement.rows[sample])
-    cameras = {measurement.rows[s]: s.camera for s in split.gallery}
+    for row, sample in enumerate(outcome.split.gallery):
+        gallery.setdefault(sample.identity, []).append(row)
     pairs = []
-    for sample in split.query:
+    for row, sample in enumerate(outcome.split.query):
         others = [
-            row for row in gallery.get(sample.identity, []) if sample.camera is None or cameras[row] != sample.camera
+            other
+            for other in gallery.get(sample.identity, [])
+            if sample.camera is None or outcome.split.gallery[other].camera != sample.camera
         ]
         if others:
-            pairs.append((measurement.rows[sample], others[0]))
+            pairs.append((row, others[0]))
     chosen = np.linspace(0, len(pairs) - 1, min(MOST_QUERIES, len(pairs))).astype(int)
     rows = torch.tensor([pairs[index] for index in chosen])
-    return measurement.features[rows[:, 0]], measurement.features[rows[:, 1]]
+    return outcome.query[rows[:, 0]], outcome.gallery[rows[:, 1]]

@@ -121,7 +121,7 @@ def _answers(measurement: Measurement, outcome: SplitOutcome) -> _Answers:
 
     def watched() -> Iterator[Tensor]:
         seen = 0
-        for scores in measurement.scores(outcome.split):
+        for scores in measurement.scores(outcome):
             group = labels.group(seen, seen + len(scores))
             index, match = group.index.to(scores.device), group.match.to(scores.device)
             best, slot = scores.gather(1, index).masked_fill(~match, -torch.inf).max(1, keepdim=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from passerby.errors import PasserbyError
 from passerby.evaluation.measure import CMC_RANKS, FALSE_POSITIVE_RATES, Measurement
@@ -15,6 +14,7 @@ from passerby.report.cards import Card
 from passerby.report.embedding_map import map_card
 from passerby.report.figures import cmc_figure, histogram_figure
 from passerby.report.galleries import COLUMNS, Answer, best_and_worst
+from passerby.report.page import templates
 
 IDENTIFICATION = {f"rank{k}": f"rank-{k}" for k in CMC_RANKS} | {"mAP": "mAP", "mINP": "mINP"}
 VERIFICATION = {f"tpr@fpr={rate:g}": f"{100 * rate:g} %" for rate in FALSE_POSITIVE_RATES}
@@ -62,13 +62,7 @@ def write_report(
             f"report {path}: records of {[r.target for r in records]} with measurements of "
             f"{[m.target.name for m in measurements]}; give one of each for every target, in one order"
         )
-    environment = Environment(
-        loader=PackageLoader("passerby.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters["percent"] = percent
     target_kinds = kinds(records)
     sections = [_section(n, r, m) for n, (r, m) in enumerate(zip(records, measurements, strict=True), start=1)]

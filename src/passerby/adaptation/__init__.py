@@ -1,0 +1,50 @@
+"""Test-time adaptation of a trained model: one file a method."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from passerby.adaptation.adabn import AdaBn
+from passerby.adaptation.base import Adaptation, Adapted
+from passerby.adaptation.bnta import BntaAdaptation
+from passerby.adaptation.camera import CameraStatistics
+from passerby.adaptation.entropy import Entropy
+from passerby.adaptation.profile import SiteProfile
+from passerby.errors import PasserbyError, nearest
+
+ADAPTATIONS: dict[str, type[Adaptation]] = {"adabn": AdaBn, "bnta": BntaAdaptation, "entropy": Entropy}
+
+__all__ = [
+    "ADAPTATIONS",
+    "AdaBn",
+    "Adaptation",
+    "Adapted",
+    "BntaAdaptation",
+    "CameraStatistics",
+    "Entropy",
+    "SiteProfile",
+    "parse_adaptation",
+]
+
+
+def parse_adaptation(text: str) -> Adaptation:
+    """An adaptation by name, with parameters where others than the defaults are wanted: `bnta:lr=1e-3;pairs=64`.
+
+    Raises:
+        PasserbyError: for an unknown name or parameter, or a value that does not fit.
+    """
+    name, _, rest = text.partition(":")
+    if name not in ADAPTATIONS:
+        raise PasserbyError(f"--adapt: no adaptation '{name}'; {nearest(name, ADAPTATIONS)}")
+    kind = ADAPTATIONS[name]
+    values: dict[str, Any] = {}
+    for part in filter(None, rest.split(";")):
+        key, found, value = part.partition("=")
+        if not found or key not in kind.model_fields:
+            raise PasserbyError(f"--adapt {text}: no parameter '{key}' of {name}; {nearest(key, kind.model_fields)}")
+        values[key] = value.split(",") if key == "moves" else value
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise PasserbyError(f"--adapt {text}: {first['loc'][0]}: {first['msg'].lower()}") from error

@@ -1,0 +1,40 @@
+"""AdaBN: the batch norms' statistics taken again on the new place, no gradients."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from passerby.adaptation.base import Adaptation, Moving, batch_norms, even_batches, network_input, training_norms
+from passerby.data.images import Pixels
+from passerby.models.model import Model
+
+
+class AdaBn(Adaptation):
+    """Li et al., "Adaptive Batch Normalization for Practical Domain Adaptation", Pattern Recognition 2018.
+
+    One pass over the images: every batch norm normalises by its batches and averages their statistics. They are then mixed
+    with the source's (ours: the paper takes the target's alone, which is weight 1).
+    """
+
+    name: Literal["adabn"] = "adabn"
+    weight: float = Field(0.3, gt=0, le=1)
+    """Of the new statistics against the source's."""
+
+    def moving(self) -> tuple[Moving, ...]:
+        """Statistics alone."""
+        return ("mean", "variance")
+
+    def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Mixes the statistics."""
+        layers = list(batch_norms(model).values())
+        source = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).numpy()
+        with training_norms(model, momentum=None), torch.inference_mode():
+            for batch in even_batches(len(images)):
+                model(network_input(model, images[order[batch]]), parts=True)
+        with torch.no_grad():
+            for layer, (mean, variance) in zip(layers, source, strict=True):
+                layer.running_mean.copy_(torch.lerp(mean, layer.running_mean, self.weight))
+                layer.running_var.copy_(torch.lerp(variance, layer.running_var, self.weight))
+        return {}, {}

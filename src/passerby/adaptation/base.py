@@ -1,0 +1,212 @@
+"""What every adaptation is: say which tensors may change, adapt on unlabelled images, leave the model as it was."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, Protocol, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from passerby.data.images import Pixels, to_tensor
+from passerby.errors import PasserbyError
+from passerby.models.model import Model
+from passerby.models.norm import AffineNorm2d, InstanceNorm2d
+
+FEWEST_IMAGES = 4
+BATCH = 64
+
+Moving = Literal["mean", "variance", "weight", "bias", "instance", "convolution"]
+"""Kinds of tensors: mu, sigma^2, gamma and beta of the batch norms; affine of the instance norms; kernels."""
+
+
+class BatchNorm(Protocol):
+    """What torch's batch norms and ours have in common."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float | None
+
+    def train(self, mode: bool = True) -> object:
+        """Normalise by the batch."""
+
+    def eval(self) -> object:
+        """Normalise by the running statistics."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What an adaptation came to.
+
+    Attributes:
+        tensors: the tensors that may have changed, by their names in the model, with their new values.
+        before: what the method says of the images with the model as it was (its losses), by name.
+        after: the same with the new values.
+    """
+
+    tensors: dict[str, Tensor]
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+class Adaptation(BaseModel, ABC):
+    """A way to adapt a model to unlabelled images; its fields are its parameters. The contract is tent's (Wang et al., 2021)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    images: int | None = Field(None, ge=FEWEST_IMAGES)
+    """N: adapt to so many images at most, drawn at random; null takes all."""
+
+    def text(self) -> str:
+        """Its name with the parameters that are not the defaults, as `parse_adaptation` reads it."""
+        changed = self.model_dump(exclude_defaults=True, exclude={"name"})
+        values = [f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in changed.items()]
+        return f"{self.name}:{';'.join(values)}" if values else self.name
+
+    @abstractmethod
+    def moving(self) -> tuple[Moving, ...]:
+        """Kinds of tensors that may change."""
+
+    def check(self, model: Model) -> None:
+        """Sees whether this model can be adapted this way.
+
+        Raises:
+            PasserbyError: when it cannot.
+        """
+        if not batch_norms(model):
+            raise PasserbyError(
+                f"--adapt {self.name}: {model.architecture.backbone} has no batch norms to adapt; "
+                "camera normalisation works on any model"
+            )
+
+    @abstractmethod
+    def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Changes the tensors of `moving`, and maybe others, which are put back; says what `Adapted` calls before and after."""
+
+    def adapt(self, model: Model, images: Pixels, seed: int = 0) -> Adapted:
+        """Adapts to images, and puts every tensor of the model back: what came of it is returned.
+
+        Args:
+            model: a trained model.
+            images: uint8 [N, H, W, 3] RGB of the model's size, unlabelled.
+            seed: fixes the order of images.
+
+        Raises:
+            PasserbyError: when the model, or so few images, cannot be adapted; the model is as it was then too.
+        """
+        self.check(model)
+        if len(images) < FEWEST_IMAGES:
+            raise PasserbyError(f"--adapt {self.name}: {len(images)} images; give at least {FEWEST_IMAGES}")
+        if self.images is not None and self.images < len(images):
+            drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: self.images]
+            images = images[drawn.numpy()]
+        if (images == images[:1]).all():
+            raise PasserbyError(f"--adapt {self.name}: all {len(images)} images are the same; give different crops")
+        names = moving_tensors(model, self.moving())
+        with _put_back(model):
+            before, after = self.change(model, images, seed)
+            state = model.state_dict()
+            tensors = {name: state[name].detach().cpu().clone() for name in names}
+        broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            raise PasserbyError(
+                f"--adapt {self.name}: {broken[0]} is not finite after adapting; lower the learning rate, or look at the images"
+            )
+        return Adapted(tensors, before, after)
+
+
+def batch_norms(model: nn.Module) -> dict[str, BatchNorm]:
+    """Layers that normalise by running statistics at test time, by name."""
+    return {
+        name: cast(BatchNorm, module)
+        for name, module in model.named_modules()
+        if isinstance(module, (_BatchNorm, AffineNorm2d))
+        and not isinstance(module, InstanceNorm2d)
+        and module.running_mean is not None
+    }
+
+
+def moving_tensors(model: nn.Module, moving: tuple[Moving, ...]) -> list[str]:
+    """Names of the tensors of these kinds, in the model's order."""
+    own = {"mean": "running_mean", "variance": "running_var", "weight": "weight", "bias": "bias"}
+    chosen = {f"{name}.{own[kind]}" for name in batch_norms(model) for kind in moving if kind in own}
+    for name, module in model.named_modules():
+        if "instance" in moving and isinstance(module, InstanceNorm2d):
+            chosen |= {f"{name}.weight", f"{name}.bias"}
+        if "convolution" in moving and isinstance(module, nn.Conv2d):
+            chosen |= {f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)}
+    return [name for name in model.state_dict() if name in chosen]
+
+
+@contextmanager
+def training_norms(model: nn.Module, momentum: float | None) -> Iterator[None]:
+    """Lets batch norms normalise by their batches and keep running statistics, all else as at test time.
+
+    Args:
+        model: in eval mode.
+        momentum: weight of a batch in the running statistics; None averages all batches of the block evenly.
+    """
+    layers = list(batch_norms(model).values())
+    kept = [(layer, layer.momentum) for layer in layers]
+    for layer in layers:
+        layer.train()
+        layer.momentum = momentum
+        if momentum is None:
+            layer.num_batches_tracked.zero_()
+    try:
+        yield
+    finally:
+        for layer, old in kept:
+            layer.eval()
+            layer.momentum = old
+
+
+@contextmanager
+def gradients_for(model: nn.Module, names: list[str]) -> Iterator[list[nn.Parameter]]:
+    """Yields the parameters among `names`; they alone take gradients in the block."""
+    kept = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    parameters = dict(model.named_parameters())
+    chosen = [parameters[name] for name in names if name in parameters]
+    for parameter, _ in kept:
+        parameter.requires_grad_(False)
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    try:
+        yield chosen
+    finally:
+        for parameter, wanted in kept:
+            parameter.requires_grad_(wanted)
+            parameter.grad = None
+
+
+def network_input(model: Model, images: Pixels) -> Tensor:
+    """Images uint8 [n, H, W, 3] as the model's input, on its device."""
+    return model.preprocessing.normalise(to_tensor(images).to(model.device))
+
+
+def even_batches(count: int, size: int = BATCH) -> list[slice]:
+    """Slices of about `size` that cover `count`, alike in length: no batch is left with a few images."""
+    pieces = max(1, round(count / size))
+    edges = [count * k // pieces for k in range(pieces + 1)]
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
+@contextmanager
+def _put_back(model: Model) -> Iterator[None]:
+    """Whatever the block changes in the model, and whether it raises or not: tensors and mode are put back."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                value.copy_(before[name])

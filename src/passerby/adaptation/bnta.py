@@ -1,0 +1,130 @@
+"""BNTA's test-time half: batch norms adapted by part positioning and part nearest neighbour matching."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from passerby.adaptation.base import (
+    Adaptation,
+    Moving,
+    even_batches,
+    gradients_for,
+    moving_tensors,
+    network_input,
+    training_norms,
+)
+from passerby.adaptation.pairing import Pairs, nearest_part_pairs
+from passerby.data.images import Pixels
+from passerby.errors import PasserbyError
+from passerby.losses.parts import PartMatching, part_positioning
+from passerby.models.heads import Parts
+from passerby.models.model import Model
+
+
+class BntaAdaptation(Adaptation):
+    """Han et al., "Generalizable Person Re-ID via Self-Supervised Batch Norm Test-Time Adaption", AAAI 2022, section 3.6.
+
+    The K pairs of images with the most similar part (Algorithm 1) serve as positives; the loss (eq. 13) is part positioning
+    (eq. 5) plus part matching (eq. 8). Batch norms normalise by their batches: their statistics follow by momentum, their
+    affine by gradient (eq. 14), in backbone and heads.
+
+    Left open by the paper, and ours: the optimizer (Adam), the momentum of the statistics, whether the positioning loss looks at all
+    stripes or at the paired one, whether eq. 8 is summed or averaged over the batch.
+    """
+
+    name: Literal["bnta"] = "bnta"
+    pairs: int = Field(128, gt=1)
+    """K; at most half of the images."""
+    batch_pairs: int = Field(32, gt=1)
+    epochs: int = Field(1, gt=0)
+    lr: float = Field(5e-4, ge=0)
+    optimizer: Literal["adam", "sgd"] = "adam"
+    margin: float = Field(0.3, ge=0)
+    matching_weight: float = Field(1.0, ge=0)
+    """lambda 3 of eq. 13."""
+    position_weight: float = Field(1.0, ge=0)
+    """1 in eq. 13; 0 leaves the positioning loss out (Table 3)."""
+    positions: Literal["all", "paired"] = "all"
+    reduction: Literal["mean", "sum"] = "mean"
+    momentum: float = Field(0.1, gt=0, le=1)
+    moves: tuple[Moving, ...] = Field(("mean", "variance", "weight", "bias"), min_length=1)
+    """What adapts (Tables 4 and 5). Where no statistics are among them, batch norms normalise by the running ones."""
+
+    def moving(self) -> tuple[Moving, ...]:
+        """What `moves` says."""
+        return self.moves
+
+    def check(self, model: Model) -> None:
+        """Needs batch norms and part heads.
+
+        Raises:
+            PasserbyError: when the model has none.
+        """
+        super().check(model)
+        if model.parts is None:
+            raise PasserbyError(
+                "--adapt bnta: the model has no part heads (train one with a bnta recipe); adabn adapts any model with batch norms"
+            )
+
+    def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Takes the steps of one adaptation."""
+        pairs = nearest_part_pairs(self._local(model, images), min(self.pairs, len(images) // 2))
+        before = self._look(model, images, pairs)
+        statistics = {"mean", "variance"} & set(self.moves)
+        generator = torch.Generator().manual_seed(seed)
+        with gradients_for(model, moving_tensors(model, self.moves)) as parameters:
+            kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.SGD
+            optimizer = kind(parameters, lr=self.lr) if parameters else None
+            for _ in range(self.epochs):
+                order = torch.randperm(len(pairs.part), generator=generator)
+                for batch in even_batches(len(order), self.batch_pairs):
+                    chosen = order[batch]
+                    if statistics:
+                        with training_norms(model, self.momentum):
+                            losses = self._losses(model, images, pairs, chosen)
+                    else:
+                        losses = self._losses(model, images, pairs, chosen)
+                    if optimizer is not None:
+                        optimizer.zero_grad()
+                        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+                        optimizer.step()
+        return before, self._look(model, images, pairs)
+
+    @torch.no_grad()
+    def _local(self, model: Model, images: Pixels) -> Tensor:
+        """Local features [N, S, C_l] of all images."""
+        return torch.cat([self._parts(model, images[b]).embedding.cpu() for b in even_batches(len(images))])
+
+    @torch.no_grad()
+    def _look(self, model: Model, images: Pixels, pairs: Pairs) -> dict[str, float]:
+        """The losses of all pairs with the running statistics, weighted as they are in training: means over the batches."""
+        batches = even_batches(len(pairs.part), self.batch_pairs)
+        every = torch.arange(len(pairs.part))
+        losses = [self._losses(model, images, pairs, every[b]) for b in batches]
+        return {name: float(torch.stack([values[name] for values in losses]).mean()) for name in losses[0]}
+
+    def _losses(self, model: Model, images: Pixels, pairs: Pairs, chosen: Tensor) -> dict[str, Tensor]:
+        """Both terms of eq. 13 of some pairs."""
+        first, second, part = pairs.first[chosen], pairs.second[chosen], pairs.part[chosen].to(model.device)
+        parts = self._parts(model, images[torch.cat([first, second]).numpy()])
+        position = parts.position
+        if self.positions == "paired":
+            rows = torch.arange(len(position), device=position.device)
+            logits = position[rows, part.repeat(2)]
+            positioning = F.cross_entropy(logits.float(), part.repeat(2))
+        else:
+            positioning = part_positioning(position)
+        matching = PartMatching(self.margin, self.reduction)
+        ahead, behind = parts.embedding.chunk(2)
+        return {
+            "position": self.position_weight * positioning,
+            "matching": self.matching_weight * matching(ahead, behind, part),
+        }
+
+    def _parts(self, model: Model, images: Pixels) -> Parts:
+        parts: Parts | None = model(network_input(model, images), parts=True).parts
+        assert parts is not None
+        return parts

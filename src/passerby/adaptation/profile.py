@@ -1,0 +1,149 @@
+"""Site profiles: what adapting to a place came to, as a small file that goes onto the untouched model and comes off again."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from passerby.adaptation.camera import CameraStatistics
+from passerby.errors import PasserbyError
+from passerby.files import atomic_file
+from passerby.models.model import Model
+
+_CARD, _MEAN, _DEVIATION = "card", "cameras.mean", "cameras.deviation"
+_NORMS = "model."
+
+
+class ProfileCard(BaseModel):
+    """What a site profile says of itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    model_sha256: str
+    """Of the weights that it was made from; it goes onto no others."""
+    method: str
+    """`adabn`, `bnta`, `entropy`, or `none` (camera statistics alone)."""
+    settings: dict[str, Any]
+    """The method's parameters."""
+    images: int
+    """N."""
+    cameras: tuple[str, ...]
+    """Whose embeddings it normalises; the first, without name, stands for all images together. Empty: none."""
+    seed: int
+    before: dict[str, float]
+    """What the method said of the images with the model as it was."""
+    after: dict[str, float]
+    code_version: str
+    date: str
+
+
+@dataclass(frozen=True)
+class SiteProfile:
+    """A model's state at one place.
+
+    Attributes:
+        card: where it comes from.
+        tensors: new values of some of the model's tensors, by name.
+        cameras: statistics of the cameras' embeddings, or None.
+    """
+
+    card: ProfileCard
+    tensors: dict[str, Tensor]
+    cameras: CameraStatistics | None
+
+    def save(self, path: Path) -> None:
+        """Writes it as one safetensors file, atomically.
+
+        Raises:
+            PasserbyError: when it cannot be written.
+        """
+        tensors = {_NORMS + name: value.contiguous() for name, value in self.tensors.items()}
+        if self.cameras is not None:
+            tensors |= {_MEAN: self.cameras.mean, _DEVIATION: self.cameras.deviation}
+        with atomic_file(path) as temporary:
+            try:
+                save_file(tensors, temporary, metadata={_CARD: self.card.model_dump_json()})
+            except SafetensorError as error:
+                raise PasserbyError(f"{path}: cannot be written ({error}); free room there") from error
+
+    @classmethod
+    def load(cls, path: Path) -> "SiteProfile":
+        """Reads a profile.
+
+        Raises:
+            PasserbyError: when there is none, or it is damaged.
+        """
+        if not path.is_file():
+            raise PasserbyError(f"{path}: no such site profile; make one with `passerby adapt`")
+        try:
+            with safe_open(path, "pt") as file:
+                card = ProfileCard.model_validate(json.loads((file.metadata() or {})[_CARD]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, ValidationError, KeyError, ValueError) as error:
+            raise PasserbyError(
+                f"{path}: no site profile, or a damaged one ({type(error).__name__}); make it again with `passerby adapt`"
+            ) from error
+        cameras = None
+        if card.cameras:
+            cameras = CameraStatistics(card.cameras, tensors.pop(_MEAN), tensors.pop(_DEVIATION))
+        return cls(card, {name.removeprefix(_NORMS): value for name, value in tensors.items()}, cameras)
+
+    def apply(self, model: Model) -> "Applied":
+        """Puts the profile onto the model it was made from.
+
+        Returns:
+            the way back: `remove()` leaves the model bit-identical.
+
+        Raises:
+            PasserbyError: when the model is another one, or wears a profile already.
+        """
+        if model.weights_sha256 != self.card.model_sha256:
+            raise PasserbyError(
+                f"site profile: made from the model {self.card.model_sha256[:12]}, this one is "
+                f"{(model.weights_sha256 or 'not a saved model')[:18]}; adapt this model, or load that one"
+            )
+        if model.site is not None:
+            raise PasserbyError("site profile: the model wears one already; remove that first")
+        state = model.state_dict()
+        before = {name: state[name].clone() for name in self.tensors}
+        _write(model, self.tensors)
+        model.site = self.card.date
+        return Applied(model, before)
+
+    @contextmanager
+    def on(self, model: Model) -> Iterator[None]:
+        """`apply` for the length of a block."""
+        applied = self.apply(model)
+        try:
+            yield
+        finally:
+            applied.remove()
+
+
+@dataclass
+class Applied:
+    """A profile on a model."""
+
+    model: Model
+    before: dict[str, Tensor]
+
+    def remove(self) -> None:
+        """Takes the profile off; the model is bit-identical to what it was."""
+        _write(self.model, self.before)
+        self.model.site = None
+
+
+@torch.no_grad()
+def _write(model: Model, tensors: dict[str, Tensor]) -> None:
+    state = model.state_dict()
+    for name, value in tensors.items():
+        state[name].copy_(value)

@@ -1,0 +1,83 @@
+"""How far a place is from what a model's batch norms know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from passerby.adaptation.base import batch_norms, even_batches, network_input
+from passerby.data.images import Pixels
+from passerby.models.model import Model
+
+
+@dataclass(frozen=True)
+class LayerShift:
+    """One batch norm on the images of a place, by channel.
+
+    Attributes:
+        name: of the layer in the model.
+        mean: [C], mean of its input on these images less the running mean, in running deviations.
+        deviation: [C], deviation of its input on these images over the running deviation.
+    """
+
+    name: str
+    mean: Tensor
+    deviation: Tensor
+
+    @property
+    def distance(self) -> float:
+        """2-Wasserstein distance of the two Gaussians in running deviations, mean over channels."""
+        return float((self.mean.square() + (self.deviation - 1).square()).sqrt().mean())
+
+
+def norm_shift(model: Model, images: Pixels) -> list[LayerShift]:
+    """Compares what every batch norm sees on these images with its running statistics, the model as at test time.
+
+    This is the shift that BNTA starts from (Han et al., AAAI 2022, Fig. 1).
+
+    Args:
+        model: with batch norms.
+        images: uint8 [N, H, W, 3] RGB of the model's size.
+    """
+    layers: dict[str, Any] = {
+        name: layer for name, layer in batch_norms(model).items() if layer.num_batches_tracked is not None
+    }
+    sums: dict[str, Tensor] = {}
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:
+        values = inputs[0].detach().double().transpose(0, 1).flatten(1)
+        found = torch.stack([values.sum(1), values.square().sum(1), torch.full_like(values[:, 0], values.shape[1])])
+        sums[name] = sums[name] + found if name in sums else found
+
+    handles = [layer.register_forward_pre_hook(partial(look, name=name)) for name, layer in layers.items()]
+    training = model.training
+    try:
+        model.eval()
+        # Hooks are not heard in a compiled network.
+        with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
+            for batch in even_batches(len(images)):
+                model(network_input(model, images[batch]), parts=True)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    shifts = []
+    for name, (total, squares, count) in sums.items():
+        layer = layers[name]
+        spread = (layer.running_var.double() + layer.eps).sqrt()
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp(min=0)
+        shifts.append(
+            LayerShift(
+                name, ((mean - layer.running_mean) / spread).cpu(), ((variance + layer.eps).sqrt() / spread).cpu()
+            )
+        )
+    return shifts
+
+
+def place_distance(shifts: Sequence[LayerShift]) -> float:
+    """One number for a place: the mean of its layers' distances."""
+    return sum(shift.distance for shift in shifts) / len(shifts)

@@ -1,0 +1,133 @@
+"""passerby diagnose: how far a place is from what a model knows, and what adapting to it would change."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from passerby.adaptation import AdaBn, Adaptation, Adapted, BntaAdaptation
+from passerby.adaptation.base import batch_norms
+from passerby.adaptation.on_splits import wearing
+from passerby.adaptation.shift import LayerShift, norm_shift, place_distance
+from passerby.commands.adapt import open_crops, open_model
+from passerby.errors import PasserbyError
+from passerby.models.load import model_folder
+from passerby.models.model import Model
+from passerby.models.saved import load_card
+
+FAR = 1.5
+"""A place is far that lies this many times as far off as the farthest domain that trained the model."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a model says of a place, without labels.
+
+    Attributes:
+        distance: of the place, see `place_distance`.
+        familiar: the same of each domain that trained the model; empty where its card does not say.
+        layers: of each batch norm.
+        method: that adapted, `bnta` or `adabn`.
+        adapted: what adapting came to.
+        adapted_layers: of each batch norm after adapting.
+        changes: see `shift_cards`.
+    """
+
+    distance: float
+    familiar: dict[str, float]
+    layers: list[LayerShift]
+    method: str
+    adapted: Adapted
+    adapted_layers: list[LayerShift]
+    changes: dict[str, list[float]]
+
+    @property
+    def far(self) -> bool | None:
+        """Whether the place is far from the training domains; None where their own distances are not known."""
+        return self.distance > FAR * max(self.familiar.values()) if self.familiar else None
+
+    @property
+    def verdict(self) -> str:
+        """In plain words."""
+        if self.far is None:
+            return "the model's card does not say how far its training domains lie; no verdict"
+        if self.far:
+            return "far from the training domains: adapt"
+        return "close to the training domains: adaptation will change little"
+
+
+def diagnose(
+    model: str | Path, images: str | Path, *, seed: int = 0, device: str = "auto", progress: bool = False
+) -> Diagnosis:
+    """Looks at a place through a model; needs no labels.
+
+    Args:
+        model: a saved model or a run's folder.
+        images: folder of person crops of the place.
+        seed: fixes the order in which the images adapt it.
+        device: `auto`, `cpu`, `gpu` or `mps`.
+        progress: show bars.
+
+    Raises:
+        PasserbyError: for bad input, or a model without batch norms.
+    """
+    loaded = open_model(model, device)
+    if not batch_norms(loaded):
+        raise PasserbyError(f"{model}: {loaded.architecture.backbone} has no batch norms to look at")
+    card = load_card(model_folder(Path(model)))
+    _, pixels = open_crops(Path(images), loaded, progress)
+    adaptation: Adaptation = AdaBn() if loaded.parts is None else BntaAdaptation()
+    layers = norm_shift(loaded, pixels)
+    adapted = adaptation.adapt(loaded, pixels, seed)
+    changes = _changes(loaded, adapted)
+    with wearing(loaded, adapted.tensors):
+        after = norm_shift(loaded, pixels)
+    return Diagnosis(place_distance(layers), dict(card.familiar), layers, adaptation.name, adapted, after, changes)
+
+
+def show_diagnosis(diagnosis: Diagnosis, title: str, report: Path | None) -> None:
+    """Prints a diagnosis, and writes its page where one is asked for."""
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("images of")
+    table.add_column("distance", justify="right")
+    for domain, value in diagnosis.familiar.items():
+        table.add_row(f"{domain} (trained on)", f"{value:.3f}")
+    table.add_row("this place", f"{diagnosis.distance:.3f}")
+    table.add_row(f"this place, adapted ({diagnosis.method})", f"{place_distance(diagnosis.adapted_layers):.3f}")
+    console.print(table)
+    for name, value in diagnosis.adapted.before.items():
+        console.print(f"{name} loss: {value:.3f} -> {diagnosis.adapted.after[name]:.3f} adapted", highlight=False)
+    console.print(diagnosis.verdict, style="bold")
+    if report is not None:
+        from passerby.report.page import write_page
+        from passerby.report.shift import shift_cards
+
+        facts = [("distance of this place", f"{diagnosis.distance:.3f}")]
+        facts += [(f"distance of {name}, trained on", f"{value:.3f}") for name, value in diagnosis.familiar.items()]
+        facts += [
+            (f"{name} loss", f"{value:.3f}, {diagnosis.adapted.after[name]:.3f} adapted")
+            for name, value in diagnosis.adapted.before.items()
+        ]
+        cards = shift_cards(diagnosis.layers, diagnosis.adapted_layers, diagnosis.changes)
+        write_page(report, title, diagnosis.verdict, facts, cards)
+        console.print(f"report: {report}")
+
+
+def _changes(model: Model, adapted: Adapted) -> dict[str, list[float]]:
+    """Of each kind of parameter and each batch norm: |new - old| / |old|, both summed over channels."""
+    own = {"mean": "running_mean", "variance": "running_var", "weight": "weight", "bias": "bias"}
+    state = model.state_dict()
+    changes: dict[str, list[float]] = {}
+    for kind, key in own.items():
+        names = [f"{layer}.{key}" for layer in batch_norms(model)]
+        values = [_change(state[name], adapted.tensors[name]) for name in names if name in adapted.tensors]
+        if any(values):
+            changes[kind] = values
+    return changes
+
+
+def _change(old: torch.Tensor, new: torch.Tensor) -> float:
+    return float((new - old.cpu()).abs().sum() / old.abs().sum().clamp(min=1e-12).cpu())
