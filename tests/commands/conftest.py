@@ -1,10 +1,14 @@
 """Small datasets on disk and a recipe that trains on them in a second."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from passerby.commands.train import train
+from passerby.recipes import load_recipe
 
 TINY = [
     "model.backbone=test_resnet",
@@ -52,3 +56,34 @@ def sources(people: Path) -> str:
 def tiny() -> list[str]:
     """Overrides that make any recipe small."""
     return TINY
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Two small models, and the data that they were trained on and not.
+
+    Attributes:
+        data: a data root as `people` makes it.
+        bnta: a run of BNTA on `one` and `two`.
+        plain: a run of the baseline on them, without part heads and with plain batch norms.
+    """
+
+    data: Path
+    bnta: Path
+    plain: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Trained once for all tests, which leave them as they are."""
+    folder = tmp_path_factory.mktemp("trained")
+    root = folder / "data"
+    for name, first in (("one", 1), ("two", 11), ("three", 21)):
+        write_people(root / name, range(first, first + 8))
+    sources = f"data.sources=one={root / 'one'},two={root / 'two'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PASSERBY_CACHE", str(folder / "cache"))
+        for method, norm in (("bnta", "dualnorm"), ("baseline", "batch")):
+            recipe = load_recipe(f"{method}-mobilenetv2", [*TINY, sources, f"model.norm={norm}"])
+            train(recipe, root, folder / method, recipe_name=method, device="cpu", progress=False, seed=3)
+    return Trained(root, folder / "bnta", folder / "baseline")

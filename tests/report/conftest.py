@@ -16,17 +16,6 @@ from passerby.evaluation.targets import Split, Target
 Make = Callable[..., Measurement]
 
 
-class Lookup:
-    """An embedder that knows the feature of every file."""
-
-    def __init__(self, features: dict[Path, Tensor]) -> None:
-        self.features = features
-
-    def embed(self, images: list[Path], *, flip: bool = False, progress: bool = False) -> Tensor:
-        """[N, D] features of the files."""
-        return torch.stack([self.features[path] for path in images])
-
-
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Makes a measurement: camera 0 saw people 1, 2, ... as queries and as junk, camera 1 as right gallery images."""
@@ -59,7 +48,12 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         nobody = tuple(sample(f"{name}-d{n}", -1, 1) for n in range(distractors))
         cuts = [Split(query[n:], (*junk, *right, *nobody), ()) for n in range(splits)]
         target = Target(name, tuple(cuts), f"{name}-{splits}-abc123", "cam_a -> cam_b")
-        return measure(Lookup(features), target, reranked=reranked)  # type: ignore[arg-type]
+
+        def of_split(split: Split) -> tuple[Tensor, Tensor]:
+            query, gallery = (torch.stack([features[s.image] for s in side]) for side in (split.query, split.gallery))
+            return query, gallery
+
+        return measure(target, of_split, reranked=reranked)
 
     return build
 

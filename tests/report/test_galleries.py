@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,20 +10,18 @@ from passerby.report.galleries import COLUMNS, ROWS, Answer, best_and_worst
 
 
 def scores(measurement: Measurement) -> torch.Tensor:
-    return torch.cat(list(measurement.scores(measurement.outcomes[0].split)))
+    return torch.cat(list(measurement.scores(measurement.outcomes[0])))
 
 
 def make_again(measurement: Measurement, query: tuple[Sample, ...]) -> Measurement:
     """The same features with other queries."""
-    split = replace(measurement.outcomes[0].split, query=query)
-    target = replace(measurement.target, splits=(split,))
-    by_file = {sample.image: measurement.features[row] for sample, row in measurement.rows.items()}
-
-    class Lookup:
-        def embed(self, images: list[Path], *, flip: bool = False, progress: bool = False) -> torch.Tensor:
-            return torch.stack([by_file[path] for path in images])
-
-    return measure(Lookup(), target)  # type: ignore[arg-type]
+    first = measurement.outcomes[0]
+    split = replace(first.split, query=query)
+    known = dict(zip(first.split.query, first.query, strict=True)) | dict(
+        zip(first.split.gallery, first.gallery, strict=True)
+    )
+    features = torch.stack([known[sample] for sample in query])
+    return measure(replace(measurement.target, splits=(split,)), lambda _: (features, first.gallery))
 
 
 def plain(measurement: Measurement, answer: Answer) -> list[tuple[str, float, bool]]:

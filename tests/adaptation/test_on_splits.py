@@ -1,0 +1,275 @@
+"""Adapting to splits: the gallery is looked at, queries and labels are not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation, CameraStatistics, Entropy, SiteProfile, on_splits
+from passerby.adaptation.on_splits import AdaptedFeatures, site_features, wearing
+from passerby.adaptation.profile import ProfileCard
+from passerby.data.images import Pixels, Preprocessing
+from passerby.data.sample import Sample
+from passerby.errors import PasserbyError
+from passerby.evaluation.targets import Split, Target
+from passerby.models.embedder import Embedder
+from passerby.models.model import Model
+
+Build = Callable[..., Model]
+Market = Callable[..., list[Sample]]
+Unchanged = Callable[[nn.Module], Callable[[], None]]
+
+WAYS: dict[str, tuple[Adaptation | None, bool]] = {
+    "camera": (None, True),
+    "adabn": (AdaBn(), False),
+    "adabn + camera": (AdaBn(), True),
+    "bnta": (BntaAdaptation(lr=0.01), False),
+    "bnta + camera": (BntaAdaptation(lr=0.01), True),
+    "entropy + camera": (Entropy(lr=0.01), True),
+}
+every_way = pytest.mark.parametrize(("adaptation", "camera_normalise"), WAYS.values(), ids=WAYS)
+
+
+class Colours(Embedder):
+    """An embedder that is no saved model: the mean of each colour in each quarter."""
+
+    preprocessing = Preprocessing(height=32, width=16)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def embed_batch(self, pixels: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(pixels.float(), (4, 1)).flatten(1)
+
+
+@pytest.fixture
+def target(market: Market) -> Target:
+    """Two splits: camera 1 queries camera 2; the rest, camera 3 among it, is left over."""
+    samples = market(identities=8, cameras=3)
+    splits = []
+    for people in (range(1, 5), range(3, 8)):
+        query = [s for s in samples if s.camera == 1 and s.identity in people][::2]
+        gallery = [s for s in samples if s.camera == 2 and s.identity in people]
+        left_over = [s for s in samples if s not in query and s not in gallery]
+        splits.append(Split(tuple(query), tuple(gallery), tuple(left_over)))
+    return Target("people", tuple(splits), "people-2", "cam 1 -> cam 2")
+
+
+def paths(samples: tuple[Sample, ...] | list[Sample]) -> list[Any]:
+    return [sample.image for sample in samples]
+
+
+def brought_to(embedding: Tensor, by: Tensor) -> Tensor:
+    """(f - mean) / deviation of the images `by`, length 1."""
+    return nn.functional.normalize((embedding - by.mean(0)) / by.std(0, correction=0))
+
+
+@every_way
+def test_what_queries_show_changes_nothing_of_the_gallery(
+    adaptation: Adaptation | None, camera_normalise: bool, model: Model, target: Target
+) -> None:
+    # What one split queries is left over in the other: each is looked at alone.
+    for split in target.splits:
+        alone = replace(split, left_over=tuple(s for s in split.left_over if s.camera == 3))
+        only = replace(target, splits=(alone,))
+        query, gallery = AdaptedFeatures(model, only, adaptation, camera_normalise)(alone)
+        noise = np.random.default_rng(0)
+        for sample in alone.query:
+            Image.fromarray(noise.integers(0, 256, (40, 20, 3), dtype=np.uint8)).save(sample.image)
+        other_query, same_gallery = AdaptedFeatures(model, only, adaptation, camera_normalise)(alone)
+        assert torch.equal(gallery, same_gallery)
+        assert not torch.allclose(query, other_query, atol=0.01)
+
+
+@pytest.mark.parametrize("adaptation", [AdaBn(), BntaAdaptation(lr=0.01), Entropy(lr=0.01)])
+def test_it_adapts_to_the_gallery_of_each_split_anew(
+    adaptation: Adaptation, model: Model, target: Target, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged
+) -> None:
+    adapt, seen = type(adaptation).adapt, []
+
+    def watched(self: Adaptation, model: Model, images: Pixels, seed: int = 0) -> Any:
+        seen.append((images, seed))
+        return adapt(self, model, images, seed)
+
+    monkeypatch.setattr(type(adaptation), "adapt", watched)
+    check = unchanged(model)
+    features = AdaptedFeatures(model, target, adaptation, camera_normalise=False, seed=6)
+    assert seen == []
+    for split in (*target.splits, target.splits[0]):
+        query, gallery = features(split)
+        check()
+        images, seed = seen[-1]
+        assert np.array_equal(images, model.preprocessing.read_many(paths(split.gallery)))
+        assert seed == 6
+        adapted = adapt(adaptation, model, images, 6)
+        with wearing(model, adapted.tensors):
+            expected = [model.embed(paths(side)) for side in (split.query, split.gallery)]
+        torch.testing.assert_close(query, expected[0])
+        torch.testing.assert_close(gallery, expected[1])
+    assert len(seen) == 3
+    assert features.images == (8 + 10) / 2
+    assert AdaptedFeatures(model, target, type(adaptation)(images=9), False).images == (8 + 9) / 2
+
+
+@every_way
+def test_labels_are_not_looked_at(
+    adaptation: Adaptation | None, camera_normalise: bool, model: Model, target: Target
+) -> None:
+    def relabelled(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        return tuple(replace(sample, identity=100 - 7 * sample.identity % 5) for sample in samples)
+
+    other = replace(
+        target,
+        splits=tuple(Split(*map(relabelled, (s.query, s.gallery, s.left_over))) for s in target.splits),
+    )
+    found = AdaptedFeatures(model, other, adaptation, camera_normalise)
+    expected = AdaptedFeatures(model, target, adaptation, camera_normalise)
+    for split, same in zip(other.splits, target.splits, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(found(split), expected(same), strict=True))
+
+
+@pytest.mark.parametrize("camera_normalise", [False, True])
+def test_left_over_images_are_read_only_of_cameras_that_the_gallery_lacks(
+    camera_normalise: bool, model: Model, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seen = on_splits.read_crops, []
+
+    def watched(images: Any, *args: Any, **options: Any) -> Any:
+        seen.extend(images)
+        return read(images, *args, **options)
+
+    monkeypatch.setattr(on_splits, "read_crops", watched)
+    AdaptedFeatures(model, target, AdaBn(), camera_normalise)
+    assert len(set(seen)) == len(seen)
+    wanted = {s for split in target.splits for s in (*split.query, *split.gallery)}
+    if camera_normalise:
+        wanted |= {s for split in target.splits for s in split.left_over if s.camera in (1, 3)}
+        assert any(s.camera == 2 for split in target.splits for s in split.left_over if s not in wanted)
+    assert set(seen) == set(paths(list(wanted)))
+
+
+def test_camera_normalisation_alone_is_the_formula(model: Model, target: Target, unchanged: Unchanged) -> None:
+    check = unchanged(model)
+    features = AdaptedFeatures(model, target, None, camera_normalise=True)
+    assert features.images == 0
+    for split in target.splits:
+        query, gallery = features(split)
+        of_gallery = model.embed(paths(split.gallery))
+        left_over = model.embed([s.image for s in split.left_over if s.camera == 1])
+        torch.testing.assert_close(gallery, brought_to(of_gallery, of_gallery), rtol=1e-3, atol=1e-4)
+        expected = brought_to(model.embed(paths(split.query)), left_over)
+        torch.testing.assert_close(query, expected, rtol=1e-3, atol=1e-4)
+    check()
+
+
+def test_adapting_comes_before_camera_normalisation(model: Model, target: Target) -> None:
+    split = target.splits[0]
+    query, gallery = AdaptedFeatures(model, target, AdaBn(weight=1), camera_normalise=True)(split)
+    adapted = AdaBn(weight=1).adapt(model, model.preprocessing.read_many(paths(split.gallery)))
+    with wearing(model, adapted.tensors):
+        of_gallery = model.embed(paths(split.gallery))
+        left_over = model.embed([s.image for s in split.left_over if s.camera == 1])
+        of_query = model.embed(paths(split.query))
+    torch.testing.assert_close(gallery, brought_to(of_gallery, of_gallery), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(query, brought_to(of_query, left_over), rtol=1e-3, atol=1e-4)
+
+
+def test_without_cameras_the_gallery_speaks_for_all(model: Model, target: Target) -> None:
+    blind = tuple(
+        Split(*(tuple(replace(s, camera=None) for s in side) for side in (split.query, split.gallery, split.left_over)))
+        for split in target.splits
+    )
+    features = AdaptedFeatures(model, replace(target, splits=blind), None, camera_normalise=True)
+    for split in blind:
+        query, gallery = features(split)
+        of_gallery = model.embed(paths(split.gallery))
+        torch.testing.assert_close(gallery, brought_to(of_gallery, of_gallery), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(query, brought_to(model.embed(paths(split.query)), of_gallery), rtol=1e-3, atol=1e-4)
+
+
+def test_flip_averages_mirror_images(model: Model, target: Target) -> None:
+    split = target.splits[0]
+    adapted = AdaBn().adapt(model, model.preprocessing.read_many(paths(split.gallery)))
+    with wearing(model, adapted.tensors):
+        expected = model.embed(paths(split.gallery), flip=True)
+    _, gallery = AdaptedFeatures(model, target, AdaBn(), camera_normalise=False, flip=True)(split)
+    torch.testing.assert_close(gallery, expected)
+    plain = AdaptedFeatures(model, target, AdaBn(), camera_normalise=False)(split)[1]
+    assert not torch.allclose(gallery, plain, atol=1e-5)
+
+
+def test_an_embedder_that_is_no_saved_model(target: Target) -> None:
+    split = target.splits[0]
+    with pytest.raises(PasserbyError, match=r"--adapt bnta: an \.onnx file has no norms to adapt"):
+        AdaptedFeatures(Colours(), target, BntaAdaptation(), camera_normalise=True)
+    _, gallery = AdaptedFeatures(Colours(), target, None, camera_normalise=True)(split)
+    of_gallery = Colours().embed(paths(split.gallery))
+    torch.testing.assert_close(gallery, brought_to(of_gallery, of_gallery), rtol=1e-3, atol=1e-4)
+
+
+def test_what_it_refuses_before_it_reads(
+    build: Build, target: Target, monkeypatch: pytest.MonkeyPatch, model: Model
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(on_splits, "read_crops", None)
+        with pytest.raises(PasserbyError, match="the model has no part heads"):
+            AdaptedFeatures(build(stripes=0), target, BntaAdaptation(), camera_normalise=False)
+    broken = target.splits[1].gallery[3].image
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(PasserbyError, match=broken.name):
+        AdaptedFeatures(model, target, AdaBn(), camera_normalise=False)
+
+
+def test_worn_tensors_are_taken_off_when_it_raises(model: Model, unchanged: Unchanged) -> None:
+    check = unchanged(model)
+    new = {"neck.running_mean": torch.ones(96), "backbone.network.conv1.1.weight": torch.zeros(16)}
+    with wearing(model, new):
+        assert all(torch.equal(model.state_dict()[name], value) for name, value in new.items())
+    check()
+    with pytest.raises(KeyboardInterrupt), wearing(model, new):
+        raise KeyboardInterrupt
+    check()
+
+
+@pytest.mark.parametrize("with_cameras", [False, True])
+def test_features_by_a_model_that_wears_a_profile(
+    with_cameras: bool, model: Model, target: Target, unchanged: Unchanged
+) -> None:
+    model.weights_sha256 = "ab" * 32
+    statistics = CameraStatistics.of(nn.functional.normalize(torch.randn(30, 96)), ["1", "2", None] * 10)
+    card = ProfileCard(
+        model_sha256="ab" * 32,
+        method="adabn",
+        settings={},
+        images=10,
+        cameras=statistics.cameras if with_cameras else (),
+        seed=0,
+        before={},
+        after={},
+        code_version="0",
+        date="2026-01-02",
+    )
+    crops = model.preprocessing.read_many(paths(target.splits[0].left_over))
+    tensors = AdaBn(weight=1).adapt(model, crops).tensors
+    profile = SiteProfile(card, tensors, statistics if with_cameras else None)
+    check = unchanged(model)
+    features = site_features(model, target, profile)
+    check()
+    for split in target.splits:
+        with wearing(model, tensors):
+            expected = [model.embed(paths(side)) for side in (split.query, split.gallery)]
+        if with_cameras:
+            expected = [statistics.normalise(e, [c] * len(e)) for e, c in zip(expected, ("1", "2"), strict=True)]
+        for found, own in zip(features(split), expected, strict=True):
+            torch.testing.assert_close(found, own, rtol=1e-3, atol=1e-4)
+    with pytest.raises(PasserbyError, match="--site: a site profile belongs to a saved model"):
+        site_features(Colours(), target, profile)
+    model.weights_sha256 = "cd" * 32
+    with pytest.raises(PasserbyError, match="site profile: made from the model"):
+        site_features(model, target, profile)

@@ -1,0 +1,231 @@
+"""Site profiles: on and off again to the bit, onto no other model, and never half written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from passerby.adaptation import AdaBn, CameraStatistics, SiteProfile, profile
+from passerby.adaptation.profile import ProfileCard
+from passerby.data.images import Pixels
+from passerby.errors import PasserbyError
+from passerby.models.model import Model
+
+Scene = Callable[..., Pixels]
+Unchanged = Callable[[nn.Module], Callable[[], None]]
+
+
+def card(**changes: Any) -> ProfileCard:
+    known: dict[str, Any] = {
+        "model_sha256": "ab" * 32,
+        "method": "adabn",
+        "settings": {"name": "adabn", "weight": 0.3, "images": None},
+        "images": 24,
+        "cameras": (),
+        "seed": 0,
+        "before": {"position": 1.5},
+        "after": {"position": 1.25},
+        "code_version": "0.1.0",
+        "date": "2026-01-02",
+    }
+    return ProfileCard(**{**known, **changes})
+
+
+@pytest.fixture
+def site(model: Model, scene: Scene) -> SiteProfile:
+    """A profile of `model`, which stands for a saved one."""
+    model.weights_sha256 = "ab" * 32
+    return SiteProfile(card(), AdaBn(weight=1).adapt(model, scene()).tensors, None)
+
+
+@pytest.fixture
+def with_cameras(site: SiteProfile) -> SiteProfile:
+    """The same with statistics of two cameras."""
+    statistics = CameraStatistics.of(torch.randn(8, 96), ["a", "b"] * 4)
+    return SiteProfile(card(cameras=statistics.cameras), site.tensors, statistics)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_round_trip(site: SiteProfile, with_cameras: SiteProfile, tmp_path: Path) -> None:
+    for number, written in enumerate((site, with_cameras)):
+        path = tmp_path / f"{number}.safetensors"
+        written.save(path)
+        read = SiteProfile.load(path)
+        assert read.card == written.card
+        assert read.tensors.keys() == written.tensors.keys()
+        assert all(torch.equal(read.tensors[name], value) for name, value in written.tensors.items())
+        if written.cameras is None:
+            assert read.cameras is None
+        else:
+            assert read.cameras is not None
+            assert read.cameras.cameras == written.cameras.cameras == ("", "a", "b")
+            assert torch.equal(read.cameras.mean, written.cameras.mean)
+            assert torch.equal(read.cameras.deviation, written.cameras.deviation)
+    assert names(tmp_path) == ["0.safetensors", "1.safetensors"]
+
+
+def test_it_holds_nothing_but_what_moves(site: SiteProfile, model: Model, tmp_path: Path) -> None:
+    site.save(tmp_path / "lobby.safetensors")
+    moved = sum(value.numel() for name, value in model.state_dict().items() if "running_" in name)
+    instance = sum(value.numel() for name, value in model.state_dict().items() if "appended_norm.running_" in name)
+    assert (tmp_path / "lobby.safetensors").stat().st_size < 4 * (moved - instance) + 10_000
+    assert sum(value.numel() for value in site.tensors.values()) == moved - instance
+
+
+def test_on_and_off_again_to_the_bit(site: SiteProfile, model: Model, scene: Scene, unchanged: Unchanged) -> None:
+    check, before = unchanged(model), model.embed(scene(6, seed=9))
+    applied = site.apply(model)
+    state = model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in site.tensors.items())
+    assert model.site is not None
+    assert not torch.equal(model.embed(scene(6, seed=9)), before)
+    applied.remove()
+    check()
+    assert model.site is None
+    assert torch.equal(model.embed(scene(6, seed=9)), before)
+
+
+def test_for_the_length_of_a_block_and_when_it_raises(
+    site: SiteProfile, model: Model, scene: Scene, unchanged: Unchanged
+) -> None:
+    check, before = unchanged(model), model.embed(scene(6))
+    with site.on(model):
+        assert not torch.equal(model.embed(scene(6)), before)
+    check()
+    with pytest.raises(KeyboardInterrupt), site.on(model):
+        raise KeyboardInterrupt
+    check()
+    assert model.site is None
+
+
+def test_a_profile_that_was_read_does_the_same(site: SiteProfile, model: Model, scene: Scene, tmp_path: Path) -> None:
+    site.save(tmp_path / "lobby.safetensors")
+    with site.on(model):
+        expected = model.embed(scene(6))
+    with SiteProfile.load(tmp_path / "lobby.safetensors").on(model):
+        assert torch.equal(model.embed(scene(6)), expected)
+
+
+@pytest.mark.parametrize("digest", ["cd" * 32, None])
+def test_onto_no_other_model(site: SiteProfile, model: Model, unchanged: Unchanged, digest: str | None) -> None:
+    model.weights_sha256 = digest
+    check = unchanged(model)
+    which = "cdcdcdcdcdcd" if digest else "not a saved model"
+    with pytest.raises(PasserbyError, match=f"made from the model abababababab, this one is {which}"):
+        site.apply(model)
+    with pytest.raises(PasserbyError, match="adapt this model"), site.on(model):
+        raise AssertionError
+    check()
+    assert model.site is None
+
+
+def test_no_second_one_on_top(site: SiteProfile, model: Model, unchanged: Unchanged) -> None:
+    check = unchanged(model)
+    applied = site.apply(model)
+    worn = unchanged(model)
+    with pytest.raises(PasserbyError, match="the model wears one already; remove that first"):
+        site.apply(model)
+    worn()
+    applied.remove()
+    check()
+    site.apply(model).remove()
+    check()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise", "card", "no card", "another format", "json"])
+def test_a_damaged_file_is_one_clear_error(site: SiteProfile, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "lobby.safetensors"
+    site.save(path)
+    data, tensors = path.read_bytes(), load_file(path)
+    if damage in ("cut", "empty", "noise"):
+        path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "noise": b"\xff" * 100}[damage])
+    else:
+        whole = json.loads(site.card.model_dump_json())
+        cards = {
+            "card": json.dumps({**whole, "images": "many"}),
+            "another format": json.dumps({**whole, "format": 2}),
+            "json": "{",
+        }
+        save_file(tensors, path, metadata={"card": cards[damage]} if damage in cards else None)
+    with pytest.raises(PasserbyError, match=r"lobby\.safetensors: no site profile, or a damaged one") as error:
+        SiteProfile.load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.xfail(
+    reason="cameras are taken out of the file outside of what turns errors into one line", raises=KeyError, strict=True
+)
+def test_a_card_that_names_cameras_whose_statistics_are_gone(with_cameras: SiteProfile, tmp_path: Path) -> None:
+    path = tmp_path / "lobby.safetensors"
+    with_cameras.save(path)
+    tensors = {name: value for name, value in load_file(path).items() if name != "cameras.mean"}
+    save_file(tensors, path, metadata={"card": with_cameras.card.model_dump_json()})
+    with pytest.raises(PasserbyError, match="damaged"):
+        SiteProfile.load(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.safetensors", tmp_path):
+        with pytest.raises(PasserbyError, match="no such site profile; make one with `passerby adapt`"):
+            SiteProfile.load(path)
+
+
+def test_weights_of_a_model_are_no_profile(model: Model, tmp_path: Path) -> None:
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, tmp_path / "model.safetensors")
+    with pytest.raises(PasserbyError, match="no site profile"):
+        SiteProfile.load(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("fails", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_interrupted_save_keeps_the_old_file(
+    site: SiteProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: BaseException
+) -> None:
+    path = tmp_path / "sites" / "lobby.safetensors"
+    site.save(path)
+    old = path.read_bytes()
+
+    def half(tensors: Any, temporary: Path, **_: Any) -> None:
+        temporary.write_bytes(old[:100])
+        raise fails
+
+    newer = SiteProfile(card(images=99), site.tensors, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(profile, "save_file", half)
+        with pytest.raises(type(fails)):
+            newer.save(path)
+        with pytest.raises(type(fails)):
+            newer.save(tmp_path / "new" / "lobby.safetensors")
+    assert path.read_bytes() == old
+    assert names(path.parent) == ["lobby.safetensors"]
+    assert names(tmp_path / "new") == []
+    newer.save(path)
+    assert SiteProfile.load(path).card.images == 99
+
+
+def test_a_full_disk_is_one_clear_error(site: SiteProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(profile, "save_file", full)
+    with pytest.raises(PasserbyError, match=r"lobby\.safetensors: cannot be written .*No space left.*free room"):
+        site.save(tmp_path / "lobby.safetensors")
+    assert names(tmp_path) == []
+
+
+def test_the_card_says_what_people_ask(site: SiteProfile, tmp_path: Path) -> None:
+    site.save(tmp_path / "lobby.safetensors")
+    with safe_open(tmp_path / "lobby.safetensors", "pt") as file:
+        said = json.loads(file.metadata()["card"])
+    assert said["model_sha256"] == "ab" * 32
+    assert (said["method"], said["images"], said["date"]) == ("adabn", 24, "2026-01-02")
+    with pytest.raises(ValueError, match="surprise"):
+        card(surprise=1)

@@ -1,0 +1,388 @@
+"""passerby adapt: from crops to a site profile to a measurement with it, and what it refuses."""
+
+import csv
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import passerby
+from passerby.adaptation import CameraStatistics, SiteProfile
+from passerby.adaptation.on_splits import wearing
+from passerby.cli import main
+from passerby.commands.adapt import adapt
+from passerby.commands.evaluate import evaluate, record_name
+from passerby.errors import PasserbyError
+from passerby.evaluation.records import read_record
+from passerby.methods import get_method
+from passerby.methods.bnta import BntaSettings
+from passerby.models.load import load
+from passerby.models.saved import load_model
+from passerby.recipes import load_recipe
+
+Table = Callable[..., Path]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    """`table(rows)` writes a CSV table."""
+
+    def write(rows: Sequence[Sequence[str]], header: Sequence[str] = ("path", "camera")) -> Path:
+        path = tmp_path / "cameras.csv"
+        with path.open("w", newline="") as stream:
+            csv.writer(stream).writerows([header, *rows])
+        return path
+
+    return write
+
+
+def crops(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.jpg"))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def camera_of(path: Path) -> str:
+    return path.name[6]
+
+
+def test_training_adapting_and_measuring(trained: Any, tmp_path: Path) -> None:
+    three, lobby = trained.data / "three", tmp_path / "sites" / "lobby.safetensors"
+    weights = trained.bnta / "model" / "model.safetensors"
+    before = weights.read_bytes()
+    profile = adapt(trained.bnta, three, lobby, device="cpu")
+    card = profile.card
+    model, model_card = load_model(trained.bnta / "model")
+    assert (card.method, card.images, card.cameras, card.seed) == ("bnta", 32, (), 0)
+    assert card.model_sha256 == model_card.weights_sha256
+    assert card.settings["lr"] == 0.0005
+    assert set(card.before) == set(card.after) == {"position", "matching"}
+    assert SiteProfile.load(lobby).card == card
+    state = model.state_dict()
+    assert any(not torch.equal(value, state[name]) for name, value in profile.tensors.items())
+
+    target = [f"three={three}"]
+    records = tmp_path / "records"
+    plain = evaluate(trained.bnta, trained.data, target, device="cpu", records_folder=records)[0]
+    worn = evaluate(trained.bnta, trained.data, target, device="cpu", records_folder=records, site=lobby)[0]
+    assert (plain.adapted, plain.adapted_images) == (None, None)
+    assert (worn.adapted, worn.adapted_images) == ("site profile (bnta)", 32)
+    assert worn.weights_sha256 == plain.weights_sha256
+    assert worn.metrics != plain.metrics
+    assert names(records) == ["three+siteprofilebnta.json", "three.json"]
+    assert read_record(records / "three+siteprofilebnta.json") == worn
+    assert weights.read_bytes() == before
+
+
+def test_bnta_trains_and_saves_its_heads(trained: Any) -> None:
+    model, card = load_model(trained.bnta / "model")
+    assert (card.architecture.stripes, card.architecture.norm) == (6, "dualnorm")
+    assert get_method("bnta").Settings is BntaSettings
+    assert card.recipe["method"]["matching_weight"] == 0.1
+    assert model.parts is not None
+    for k, (_, norm) in enumerate(model.parts.local):
+        assert int(norm.num_batches_tracked) == 6, k
+        assert bool(norm.weight.ne(1).any()), k
+    columns = (trained.bnta / "logs" / "part-0" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"cross_entropy", "triplet", "position", "matching", "loss", "accuracy"} <= set(columns)
+
+
+def test_the_methods_and_the_one_by_default(trained: Any, tmp_path: Path) -> None:
+    three = trained.data / "three"
+    assert adapt(trained.plain, three, device="cpu").card.method == "adabn"
+    assert adapt(trained.bnta, three, device="cpu").card.method == "bnta"
+    chosen = adapt(trained.bnta, three, method="adabn:weight=0.75;images=9", device="cpu")
+    assert (chosen.card.method, chosen.card.before) == ("adabn", {})
+    assert (chosen.card.settings["weight"], chosen.card.settings["images"]) == (0.75, 9)
+    entropy = adapt(trained.plain, three, method="entropy:epochs=2", device="cpu").card
+    assert set(entropy.before) == set(entropy.after) == {"entropy"}
+    assert names(tmp_path) == []  # nothing is written where no file is asked for
+
+
+def test_the_seed_fixes_the_profile(trained: Any) -> None:
+    options: dict[str, Any] = {"method": "bnta:pairs=8;batch_pairs=2", "device": "cpu"}
+    first, again, other = (adapt(trained.bnta, trained.data / "three", seed=seed, **options) for seed in (1, 1, 2))
+    assert all(torch.equal(first.tensors[name], again.tensors[name]) for name in first.tensors)
+    assert any(not torch.equal(first.tensors[name], other.tensors[name]) for name in first.tensors)
+
+
+def test_cameras_are_normalised_by_their_own_adapted_embeddings(trained: Any, table: Table, tmp_path: Path) -> None:
+    three = trained.data / "three"
+    paths = crops(three)
+    named = table([[path.name, f" {camera_of(path)} "] for path in paths[:20]] + [["gone.jpg", "9"], ["", "1"]])
+    profile = adapt(trained.bnta, three, tmp_path / "p.safetensors", cameras=named, device="cpu")
+    assert profile.card.cameras == ("", "1", "2")
+    model = load(trained.bnta)
+    with wearing(model, profile.tensors):  # type: ignore[arg-type]
+        embeddings = model.embed(paths)
+    cameras: list[str | None] = [camera_of(path) if k < 20 else None for k, path in enumerate(paths)]
+    expected = CameraStatistics.of(embeddings, cameras)
+    found = SiteProfile.load(tmp_path / "p.safetensors").cameras
+    assert found is not None
+    torch.testing.assert_close(found.mean, expected.mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.deviation, expected.deviation, rtol=1e-3, atol=1e-5)
+    worn = evaluate(trained.bnta, trained.data, [f"three={three}"], device="cpu", site=tmp_path / "p.safetensors")[0]
+    assert worn.adapted == "site profile (bnta + camera)"
+
+
+def test_cameras_alone(trained: Any, table: Table) -> None:
+    three = trained.data / "three"
+    named = table([[path.name, camera_of(path)] for path in crops(three)])
+    profile = adapt(trained.plain, three, cameras=named, method="none", device="cpu")
+    assert (profile.card.method, profile.tensors, profile.card.settings) == ("none", {}, {})
+    assert profile.cameras is not None
+    expected = load(trained.plain).embed(crops(three)).mean(0)
+    torch.testing.assert_close(profile.cameras.mean[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_table_with_other_columns_a_byte_order_mark_and_whole_paths(trained: Any, tmp_path: Path) -> None:
+    three = trained.data / "three"
+    named = tmp_path / "cameras.csv"
+    rows = [f"x,{camera_of(path)},{path}" for path in crops(three)]
+    named.write_text("\ufeff" + "\n".join(["note,camera,path", *rows]), encoding="utf-8")
+    profile = adapt(trained.plain, three, cameras=named, method="none", device="cpu")
+    assert profile.card.cameras == ("", "1", "2")
+
+
+@pytest.mark.xfail(reason="whole paths are compared with the folder as it was given", raises=PasserbyError, strict=True)
+def test_whole_paths_in_the_table_and_a_relative_folder(
+    trained: Any, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = table([[str(path), camera_of(path)] for path in crops(trained.data / "three")])
+    monkeypatch.chdir(trained.data)
+    profile = adapt(trained.plain, "three", cameras=named, method="none", device="cpu")
+    assert profile.card.cameras == ("", "1", "2")
+
+
+def test_images_that_cannot_be_read_are_named_and_left_out(
+    trained: Any, tmp_path: Path, table: Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(trained.data / "three", place / "inside")
+    paths = crops(place)
+    paths[3].write_bytes(paths[3].read_bytes()[:100])
+    named = table([[str(path.relative_to(place)), camera_of(path)] for path in paths])
+    profile = adapt(trained.plain, place, cameras=named, device="cpu")
+    assert profile.card.images == 31
+    error = capsys.readouterr().err
+    assert error.startswith(f"passerby: left out: {paths[3]}: cannot be read")
+    assert error.count("\n") == 1
+    whole = adapt(trained.plain, trained.data / "three", cameras=None, device="cpu")
+    for path in paths[4:12]:
+        path.write_bytes(b"")
+    assert adapt(trained.plain, place, device="cpu").card.images == 23
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == "passerby: left out: 4 more images that cannot be read"
+    # What is left is adapted to: the statistics are of these images.
+    assert any(not torch.equal(profile.tensors[name], whole.tensors[name]) for name in whole.tensors)
+
+
+def test_grey_transparent_and_large_images_and_other_formats(trained: Any, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    rng = np.random.default_rng(0)
+    for k, (mode, name) in enumerate(
+        [("L", "a.png"), ("RGBA", "b.png"), ("P", "c.png"), ("RGB", "d.bmp"), ("LA", "e.png"), ("1", "f.png")]
+    ):
+        pixels = rng.integers(0, 256, (60 + 40 * k, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(place / name)
+    deep = Image.fromarray(rng.integers(0, 65536, (40, 20)).astype(np.uint16))
+    deep.save(place / "g.png")
+    (place / "notes.txt").write_text("no image")
+    for model in (trained.bnta, trained.plain):
+        assert adapt(model, place, device="cpu").card.images == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"out": "lobby.pt"}, r"--out .*lobby\.pt: a site profile is a \.safetensors file"),
+        ({"out": "lobby"}, r"--out .*lobby: a site profile is a"),
+        ({"images": "nowhere"}, "--images .*nowhere: no such folder"),
+        ({"images": "empty"}, "--images .*empty: no images in it"),
+        ({"images": "three"}, "--adapt bnta: 3 images; give at least 4"),
+        ({"images": "same"}, "--adapt bnta: all 5 images are the same"),
+        ({"images": "broken"}, "--images .*broken: none of its 5 images can be read"),
+        ({"model": "nowhere"}, "nowhere: no saved model"),
+        ({"model": "pool.onnx"}, r"pool\.onnx: an \.onnx file has no norms to adapt"),
+        ({"method": "bntaa"}, "no adaptation 'bntaa'; did you mean 'bnta'"),
+        ({"method": "bnta:lr=-1"}, "lr: input should be greater than or equal to 0"),
+        ({"method": "none"}, "--method none: without --cameras there is nothing"),
+        ({"method": "none:lr=1"}, "no adaptation 'none'"),
+        ({"device": "tpu"}, "tpu"),
+        ({"cameras": "missing.csv"}, r"--cameras .*missing\.csv: cannot be read \(No such file"),
+        ({"cameras": "."}, r"--cameras .*: cannot be read \(Is a directory"),
+        ({"cameras": [["a", "1"]], "header": ["path", "cam"]}, "no column camera; it has path, cam"),
+        ({"cameras": [], "header": []}, "no column camera and no column path; it has none"),
+        ({"cameras": [["elsewhere.jpg", "1"]]}, "names none of the .* images in .*; its paths are relative"),
+        ({"cameras": [["0021_c1s1_000000_00.jpg", " "]]}, "names none of the"),
+        ({"cameras": "picture"}, r"--cameras .*: no CSV table"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_writes_nothing(
+    trained: Any, table: Table, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    for name, count in (("empty", 0), ("three", 3), ("same", 5), ("broken", 5)):
+        (tmp_path / name).mkdir()
+        for k, path in enumerate(crops(trained.data / "three")[:count]):
+            source = path if name == "three" else crops(trained.data / "three")[0]
+            shutil.copy(source, tmp_path / name / f"{k}.jpg")
+            if name == "broken":
+                (tmp_path / name / f"{k}.jpg").write_bytes(b"no image")
+    (tmp_path / "picture").write_bytes(b"\xff\xd8\xff\x00\x9c" * 20)
+    (tmp_path / "pool.onnx").touch()
+    cameras: Path | None = None
+    if isinstance(change.get("cameras"), str):
+        cameras = tmp_path / change["cameras"]
+    elif "cameras" in change:
+        cameras = table(change["cameras"], change.get("header", ("path", "camera")))
+    images = tmp_path / change["images"] if "images" in change else trained.data / "three"
+    model = tmp_path / change["model"] if "model" in change else trained.bnta
+    out = tmp_path / change.get("out", "lobby.safetensors")
+    with pytest.raises(PasserbyError, match=message) as error:
+        adapt(model, images, out, cameras=cameras, method=change.get("method"), device=change.get("device", "cpu"))
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+
+
+def test_bnta_on_a_model_without_part_heads(trained: Any) -> None:
+    with pytest.raises(PasserbyError, match=r"--adapt bnta: the model has no part heads .* adabn adapts any model"):
+        adapt(trained.plain, trained.data / "three", method="bnta", device="cpu")
+    with pytest.raises(PasserbyError, match="no part heads"):
+        evaluate(trained.plain, trained.data, [f"three={trained.data / 'three'}"], adapt="bnta", device="cpu")
+
+
+def test_measuring_a_model_that_adapts(trained: Any, tmp_path: Path) -> None:
+    three = [f"three={trained.data / 'three'}"]
+    found = {}
+    for adaptation, camera in (
+        (None, False),
+        ("adabn", False),
+        (None, True),
+        ("adabn", True),
+        ("bnta:lr=1e-3;pairs=4", False),
+        ("bnta:moves=mean,weight;images=10", True),
+        ("entropy", False),
+    ):
+        record = evaluate(
+            trained.bnta,
+            trained.data,
+            three,
+            adapt=adaptation,
+            camera_normalise=camera,
+            records_folder=tmp_path,
+            device="cpu",
+        )[0]
+        found[record.adapted] = record
+    assert {how: record.adapted_images for how, record in found.items()} == {
+        None: None,
+        "adabn": 16,
+        "camera": None,
+        "adabn + camera": 16,
+        "bnta:pairs=4;lr=0.001": 16,
+        "bnta:images=10;moves=mean,weight + camera": 10,
+        "entropy": 16,
+    }
+    assert set(names(tmp_path)) == {
+        "three.json",
+        "three+adabn.json",
+        "three+camera.json",
+        "three+adabn+camera.json",
+        "three+bntapairs=4lr=0.001.json",
+        "three+bntaimages=10moves=meanweight+camera.json",
+        "three+entropy.json",
+    }
+    for how, record in found.items():
+        assert read_record(tmp_path / record_name("three", how)) == record
+        assert (record.queries, record.gallery) == (16, 16)
+    assert len({str(record.metrics) for record in found.values()}) > 3
+
+
+def test_measured_twice_it_is_the_same(trained: Any) -> None:
+    three = [f"three={trained.data / 'three'}"]
+    for how in ("bnta:pairs=8;batch_pairs=2", "adabn"):
+        first, again = (
+            evaluate(trained.bnta, trained.data, three, adapt=how, camera_normalise=True, device="cpu")[0]
+            for _ in range(2)
+        )
+        assert first.metrics == again.metrics
+
+
+def test_a_profile_says_how_to_adapt_and_belongs_to_its_model(trained: Any, tmp_path: Path) -> None:
+    three, lobby = [f"three={trained.data / 'three'}"], tmp_path / "lobby.safetensors"
+    adapt(trained.plain, trained.data / "three", lobby, device="cpu")
+    for options in ({"adapt": "adabn"}, {"camera_normalise": True}):
+        with pytest.raises(PasserbyError, match="leave out --adapt and --camera-normalise"):
+            evaluate(trained.plain, trained.data, three, site=lobby, device="cpu", **options)
+    with pytest.raises(PasserbyError, match=r"site profile: made from the model .* this one is"):
+        evaluate(trained.bnta, trained.data, three, site=lobby, device="cpu")
+    with pytest.raises(PasserbyError, match="no such site profile"):
+        evaluate(trained.plain, trained.data, three, site=tmp_path / "none.safetensors", device="cpu")
+    with pytest.raises(PasserbyError, match=r"--adapt: no adaptation 'adbn'; did you mean 'adabn'"):
+        evaluate(trained.plain, trained.data, three, adapt="adbn", device="cpu")
+
+
+def test_from_python(trained: Any) -> None:
+    model = passerby.load(trained.bnta)
+    image = crops(trained.data / "one")[0]
+    before = model.embed(image)
+    lobby = passerby.adapt(trained.bnta, trained.data / "three", device="cpu")
+    assert isinstance(lobby, passerby.SiteProfile)
+    with lobby.on(model):  # type: ignore[arg-type]
+        assert not torch.equal(model.embed(image), before)
+    assert torch.equal(model.embed(image), before)
+
+
+def test_from_the_command_line(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lobby, three = str(tmp_path / "lobby.safetensors"), str(trained.data / "three")
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["passerby", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        shown = capsys.readouterr()
+        assert not end.value.code, shown.err
+        return " ".join(shown.out.split())
+
+    said = run("adapt", str(trained.bnta), "--images", three, "--out", lobby, "--device", "cpu", "--seed", "2")
+    card = SiteProfile.load(Path(lobby)).card
+    assert card.seed == 2
+    assert said.startswith(f"bnta on 32 images: {len(SiteProfile.load(Path(lobby)).tensors)} tensors changed")
+    for name in ("position", "matching"):
+        assert f"{name}: {card.before[name]:.3f} -> {card.after[name]:.3f}" in said
+    assert "lobby.safetensors" in said.replace(" ", "")
+    measured = run(
+        *("evaluate", str(trained.bnta), "--data-root", str(trained.data), "--targets", f"three={three}"),
+        *("--site", lobby, "--device", "cpu", "--records", str(tmp_path / "records")),
+    )
+    assert "three" in measured
+    run(
+        *("evaluate", str(trained.bnta), "--data-root", str(trained.data), "--targets", f"three={three}"),
+        *("--adapt", "adabn:weight=0.5", "--camera-normalise", "--device", "cpu"),
+        *("--records", str(tmp_path / "records")),
+    )
+    assert names(tmp_path / "records") == [
+        "three+adabnweight=0.5+camera.json",
+        "three+siteprofilebnta.json",
+    ]
+
+
+def test_bnta_without_part_heads_does_not_train(trained: Any, tmp_path: Path) -> None:
+    from passerby.commands.train import train
+
+    sources = f"data.sources=one={trained.data / 'one'}"
+    small = ["model.backbone=test_resnet", "model.weights=none", "data.height=32", "data.width=16"]
+    recipe = load_recipe("bnta-mobilenetv2", [*small, sources, "model.stripes=0", "data.identities=4"])
+    with pytest.raises(PasserbyError, match=r"set model\.stripes"):
+        train(recipe, trained.data, tmp_path / "run", recipe_name="t", device="cpu", progress=False)
