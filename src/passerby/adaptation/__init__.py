@@ -40,7 +40,9 @@ def parse_adaptation(text: str) -> Adaptation:
     values: dict[str, Any] = {}
     for part in filter(None, rest.split(";")):
         key, found, value = part.partition("=")
-        if not found or key not in kind.model_fields:
+        if not found or key in values:
+            raise PasserbyError(f"--adapt {text}: '{part}'; write each parameter once, as in {name}:images=200")
+        if key not in kind.model_fields or key == "name":
             raise PasserbyError(f"--adapt {text}: no parameter '{key}' of {name}; {nearest(key, kind.model_fields)}")
         values[key] = value.split(",") if key == "moves" else value
     try:

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from passerby.data.images import Pixels, to_tensor
 from passerby.errors import PasserbyError
 from passerby.models.model import Model
-from passerby.models.norm import AffineNorm2d, InstanceNorm2d
+from passerby.models.norm import AffineNorm2d, BatchInstanceNorm2d, InstanceNorm2d
 
 FEWEST_IMAGES = 4
 BATCH = 64
@@ -57,7 +57,7 @@ class Adapted:
 class Adaptation(BaseModel, ABC):
     """A way to adapt a model to unlabelled images; its fields are its parameters. The contract is tent's (Wang et al., 2021)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     images: int | None = Field(None, ge=FEWEST_IMAGES)
@@ -79,7 +79,7 @@ class Adaptation(BaseModel, ABC):
         Raises:
             PasserbyError: when it cannot.
         """
-        if not batch_norms(model):
+        if not batch_norms(model.backbone):
             raise PasserbyError(
                 f"--adapt {self.name}: {model.architecture.backbone} has no batch norms to adapt; "
                 "camera normalisation works on any model"
@@ -106,9 +106,13 @@ class Adaptation(BaseModel, ABC):
         if self.images is not None and self.images < len(images):
             drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: self.images]
             images = images[drawn.numpy()]
-        if (images == images[:1]).all():
+        if all((images[batch] == images[:1]).all() for batch in even_batches(len(images))):
             raise PasserbyError(f"--adapt {self.name}: all {len(images)} images are the same; give different crops")
         names = moving_tensors(model, self.moving())
+        if not names:
+            raise PasserbyError(
+                f"--adapt {self.name}: the model has none of what should move ({', '.join(self.moving())}); choose other moves"
+            )
         with _put_back(model):
             before, after = self.change(model, images, seed)
             state = model.state_dict()
@@ -139,6 +143,8 @@ def moving_tensors(model: nn.Module, moving: tuple[Moving, ...]) -> list[str]:
     for name, module in model.named_modules():
         if "instance" in moving and isinstance(module, InstanceNorm2d):
             chosen |= {f"{name}.weight", f"{name}.bias"}
+        if "instance" in moving and isinstance(module, BatchInstanceNorm2d):
+            chosen |= {f"{name}.instance_weight", f"{name}.instance_bias"}
         if "convolution" in moving and isinstance(module, nn.Conv2d):
             chosen |= {f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)}
     return [name for name in model.state_dict() if name in chosen]
@@ -169,9 +175,9 @@ def training_norms(model: nn.Module, momentum: float | None) -> Iterator[None]:
 
 @contextmanager
 def gradients_for(model: nn.Module, names: list[str]) -> Iterator[list[nn.Parameter]]:
-    """Yields the parameters among `names`; they alone take gradients in the block."""
+    """Yields the parameters among `names` that are not frozen (as the BNNeck's bias is); they alone take gradients in the block."""
     kept = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    parameters = dict(model.named_parameters())
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     chosen = [parameters[name] for name in names if name in parameters]
     for parameter, _ in kept:
         parameter.requires_grad_(False)

@@ -74,6 +74,11 @@ class BntaAdaptation(Adaptation):
         pairs = nearest_part_pairs(self._local(model, images), min(self.pairs, len(images) // 2))
         before = self._look(model, images, pairs)
         statistics = {"mean", "variance"} & set(self.moves)
+        resting = {
+            name: value.clone()
+            for name, value in model.state_dict().items()
+            if name in moving_tensors(model, ("mean", "variance")) and name not in moving_tensors(model, self.moves)
+        }
         generator = torch.Generator().manual_seed(seed)
         with gradients_for(model, moving_tensors(model, self.moves)) as parameters:
             kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.SGD
@@ -91,6 +96,8 @@ class BntaAdaptation(Adaptation):
                         optimizer.zero_grad()
                         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
                         optimizer.step()
+        for name, value in resting.items():  # normalising by batches moved both statistics
+            model.state_dict()[name].copy_(value)
         return before, self._look(model, images, pairs)
 
     @torch.no_grad()

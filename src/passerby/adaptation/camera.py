@@ -9,8 +9,10 @@ from torch import Tensor
 
 from passerby.errors import PasserbyError
 
-FEWEST_IMAGES = 2
-"""A camera with fewer is normalised by the statistics of all images."""
+FEWEST_IMAGES = 8
+"""A camera with fewer is normalised by the statistics of all images: two would become each other's opposites."""
+SMALLEST_DEVIATION = 1e-3
+"""Embeddings have length 1; a dimension that varies less is taken to vary so much, or rounding would be blown up."""
 ANY = ""
 """Stands for all images together, and for the camera of an image whose camera is not known."""
 
@@ -37,7 +39,7 @@ class CameraStatistics:
             cameras: of each image; None where it is not known.
 
         Raises:
-            PasserbyError: for fewer than two images.
+            PasserbyError: for fewer than `FEWEST_IMAGES` images in all.
         """
         if len(embeddings) < FEWEST_IMAGES:
             raise PasserbyError(f"camera normalisation: {len(embeddings)} images; give at least {FEWEST_IMAGES}")
@@ -63,5 +65,5 @@ class CameraStatistics:
         """
         index = {camera: row for row, camera in enumerate(self.cameras)}
         rows = torch.tensor([index.get(ANY if c is None else str(c), 0) for c in cameras], dtype=torch.int64)
-        spread = self.deviation.clamp(min=1e-6)
+        spread = self.deviation.clamp(min=SMALLEST_DEVIATION)
         return F.normalize((embeddings - self.mean[rows]) / spread[rows])

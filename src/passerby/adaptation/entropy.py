@@ -43,7 +43,7 @@ class Entropy(Adaptation):
     def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
         """Minimises the entropy."""
         bank = self._embed(model, images)
-        before = self._entropy(bank, torch.arange(len(images)), bank).mean()
+        before = self._mean_entropy(bank)
         generator = torch.Generator().manual_seed(seed)
         with gradients_for(model, moving_tensors(model, self.moving())) as parameters:
             optimizer = torch.optim.Adam(parameters, lr=self.lr)
@@ -56,14 +56,16 @@ class Entropy(Adaptation):
                         optimizer.zero_grad()
                         self._entropy(embedding, rows, bank).mean().backward()  # type: ignore[no-untyped-call]
                         optimizer.step()
-        adapted = self._embed(model, images)
-        after = self._entropy(adapted, torch.arange(len(images)), adapted).mean()
-        return {"entropy": float(before)}, {"entropy": float(after)}
+        return {"entropy": before}, {"entropy": self._mean_entropy(self._embed(model, images))}
 
     @torch.no_grad()
     def _embed(self, model: Model, images: Pixels) -> Tensor:
         batches = [model(network_input(model, images[b])).embedding for b in even_batches(len(images))]
         return F.normalize(torch.cat(batches))
+
+    def _mean_entropy(self, bank: Tensor) -> float:
+        rows = torch.arange(len(bank))
+        return float(torch.cat([self._entropy(bank[b], rows[b], bank) for b in even_batches(len(bank))]).mean())
 
     def _entropy(self, embedding: Tensor, rows: Tensor, bank: Tensor) -> Tensor:
         """Entropy [n] of the softmax over the similarities [n, neighbours] to the nearest others in the bank."""

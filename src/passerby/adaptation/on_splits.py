@@ -128,6 +128,12 @@ def site_features(
     """
     if not isinstance(embedder, Model):
         raise PasserbyError("--site: a site profile belongs to a saved model, not to an .onnx file")
+    cameras = {str(sample.camera) for sample in target.samples if sample.camera is not None}
+    if profile.cameras is not None and cameras and not cameras & set(profile.cameras.cameras):
+        raise PasserbyError(
+            f"--site: the profile knows the cameras {', '.join(filter(None, profile.cameras.cameras)) or 'none'}, {target.name} "
+            f"has {', '.join(sorted(cameras))}; name them alike, or make a profile without --cameras"
+        )
     with profile.on(embedder):
         features = embedded(embedder, target, flip=flip, progress=progress)
 

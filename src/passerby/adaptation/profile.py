@@ -1,5 +1,6 @@
 """Site profiles: what adapting to a place came to, as a small file that goes onto the untouched model and comes off again."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ class ProfileCard(BaseModel):
     after: dict[str, float]
     code_version: str
     date: str
+    tensors_sha256: str = ""
+    """Digest of everything else in the file."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,10 @@ class SiteProfile:
         tensors = {_NORMS + name: value.contiguous() for name, value in self.tensors.items()}
         if self.cameras is not None:
             tensors |= {_MEAN: self.cameras.mean, _DEVIATION: self.cameras.deviation}
+        card = self.card.model_copy(update={"tensors_sha256": digest(tensors)})
         with atomic_file(path) as temporary:
             try:
-                save_file(tensors, temporary, metadata={_CARD: self.card.model_dump_json()})
+                save_file(tensors, temporary, metadata={_CARD: card.model_dump_json()})
             except SafetensorError as error:
                 raise PasserbyError(f"{path}: cannot be written ({error}); free room there") from error
 
@@ -92,6 +96,8 @@ class SiteProfile:
             raise PasserbyError(
                 f"{path}: no site profile, or a damaged one ({type(error).__name__}); make it again with `passerby adapt`"
             ) from error
+        if digest(tensors) != card.tensors_sha256:
+            raise PasserbyError(f"{path}: damaged: its tensors are not those that its card describes; make it again")
         cameras = None
         if card.cameras:
             cameras = CameraStatistics(card.cameras, tensors.pop(_MEAN), tensors.pop(_DEVIATION))
@@ -114,9 +120,16 @@ class SiteProfile:
         if model.site is not None:
             raise PasserbyError("site profile: the model wears one already; remove that first")
         state = model.state_dict()
+        misfits = [
+            name for name, value in self.tensors.items() if name not in state or state[name].shape != value.shape
+        ]
+        if misfits:
+            raise PasserbyError(
+                f"site profile: {misfits[0]} does not fit the model; the profile is damaged, make it again"
+            )
         before = {name: state[name].clone() for name in self.tensors}
         _write(model, self.tensors)
-        model.site = self.card.date
+        model.site = f"{self.card.method} on {self.card.images} images, {self.card.date}"
         return Applied(model, before)
 
     @contextmanager
@@ -135,11 +148,21 @@ class Applied:
 
     model: Model
     before: dict[str, Tensor]
+    worn: bool = True
 
     def remove(self) -> None:
-        """Takes the profile off; the model is bit-identical to what it was."""
-        _write(self.model, self.before)
-        self.model.site = None
+        """Takes the profile off; the model is bit-identical to what it was. A second time does nothing."""
+        if self.worn:
+            _write(self.model, self.before)
+            self.model.site, self.worn = None, False
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """sha256 of tensors by name."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode() + tensors[name].contiguous().cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 @torch.no_grad()

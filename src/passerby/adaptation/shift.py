@@ -48,8 +48,11 @@ def norm_shift(model: Model, images: Pixels) -> list[LayerShift]:
     sums: dict[str, Tensor] = {}
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:
-        values = inputs[0].detach().double().transpose(0, 1).flatten(1)
-        found = torch.stack([values.sum(1), values.square().sum(1), torch.full_like(values[:, 0], values.shape[1])])
+        values = inputs[0].detach().float().transpose(0, 1).flatten(1)
+        # Float64, which not every device has, for the sums over batches alone.
+        variance, mean = (moment.double().cpu() for moment in torch.var_mean(values, 1, correction=0))
+        count = torch.full_like(mean, values.shape[1])
+        found = torch.stack([count * mean, count * (variance + mean.square()), count])
         sums[name] = sums[name] + found if name in sums else found
 
     handles = [layer.register_forward_pre_hook(partial(look, name=name)) for name, layer in layers.items()]
@@ -67,14 +70,10 @@ def norm_shift(model: Model, images: Pixels) -> list[LayerShift]:
     shifts = []
     for name, (total, squares, count) in sums.items():
         layer = layers[name]
-        spread = (layer.running_var.double() + layer.eps).sqrt()
+        centre, spread = layer.running_mean.double().cpu(), (layer.running_var.double().cpu() + layer.eps).sqrt()
         mean = total / count
-        variance = (squares / count - mean.square()).clamp(min=0)
-        shifts.append(
-            LayerShift(
-                name, ((mean - layer.running_mean) / spread).cpu(), ((variance + layer.eps).sqrt() / spread).cpu()
-            )
-        )
+        deviation = ((squares / count - mean.square()).clamp(min=0) + layer.eps).sqrt()
+        shifts.append(LayerShift(name, (mean - centre) / spread, deviation / spread))
     return shifts
 
 

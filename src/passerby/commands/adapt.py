@@ -145,12 +145,14 @@ def _read_cameras(table: Path, folder: Path, paths: Sequence[Path]) -> list[str 
                     f"--cameras {table}: no column {' and no column '.join(sorted(missing))}; it has "
                     f"{', '.join(reader.fieldnames or ()) or 'none'}"
                 )
-            named = {folder / row["path"]: (row["camera"] or "").strip() or None for row in reader if row["path"]}
+            named = {
+                (folder / row["path"]).resolve(): (row["camera"] or "").strip() or None for row in reader if row["path"]
+            }
     except OSError as error:
         raise PasserbyError(f"--cameras {table}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise PasserbyError(f"--cameras {table}: no CSV table ({error})") from error
-    cameras = [named.get(path) for path in paths]
+    cameras = [named.get(path.resolve()) for path in paths]
     if not any(cameras):
         raise PasserbyError(
             f"--cameras {table}: names none of the {len(paths)} images in {folder}; its paths are relative to that folder"

@@ -74,7 +74,7 @@ def diagnose(
         PasserbyError: for bad input, or a model without batch norms.
     """
     loaded = open_model(model, device)
-    if not batch_norms(loaded):
+    if not batch_norms(loaded.backbone):
         raise PasserbyError(f"{model}: {loaded.architecture.backbone} has no batch norms to look at")
     card = load_card(model_folder(Path(model)))
     _, pixels = open_crops(Path(images), loaded, progress)

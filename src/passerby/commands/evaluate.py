@@ -160,7 +160,7 @@ def _fitted(
     if profile is not None:
         features = site_features(embedder, target, profile, flip=flip, progress=progress)
         how = " + ".join([profile.card.method, *(["camera"] if profile.cameras else [])])
-        return _Fitted(features, f"site profile ({how})", profile.card.images)
+        return _Fitted(features, f"site {profile.card.tensors_sha256[:8]} ({how})", profile.card.images)
     if adaptation is None and not camera_normalise:
         return _Fitted(embedded(embedder, target, flip=flip, progress=progress))
     adapted = AdaptedFeatures(embedder, target, adaptation, camera_normalise, flip, progress=progress)

@@ -185,7 +185,7 @@ def _describe(source: Source, training_set: TrainingSet) -> TrainedOn:
 
 def _familiar(model: Model, training_set: TrainingSet, seed: int) -> dict[str, float]:
     """How far each domain lies from the batch norms' running statistics, by some of its images."""
-    if not batch_norms(model):
+    if not batch_norms(model.backbone):
         return {}
     rng = np.random.default_rng([seed, 0xFA])
     distances = {}

@@ -60,10 +60,14 @@ class Method(L.LightningModule):
     Settings: ClassVar[type[MethodSettings]]
     loss_names: ClassVar[tuple[str, ...]]
     """Names of the losses that it logs; their weighted sum is logged as `loss`."""
+    trains_parts: ClassVar[bool] = False
+    """Whether it trains part heads; other methods refuse a model that has them."""
 
     def __init__(self, model: Model, facts: TrainingFacts, settings: MethodSettings) -> None:
         """Holds the model, the facts of the run and the method's own settings, an instance of `Settings`."""
         super().__init__()
+        if model.parts is not None and not self.trains_parts:
+            raise PasserbyError(f"method.name={settings.name}: does not train part heads; set model.stripes to 0")
         self.model, self.facts, self.settings = model, facts, settings
 
     @abstractmethod

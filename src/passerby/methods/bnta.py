@@ -39,6 +39,7 @@ class Bnta(Baseline):
     """
 
     Settings: ClassVar[type[MethodSettings]] = BntaSettings
+    trains_parts = True
     settings: BntaSettings
     loss_names: ClassVar[tuple[str, ...]] = ("cross_entropy", "triplet", "position", "matching")
 
@@ -58,6 +59,16 @@ class Bnta(Baseline):
             classifier = nn.Linear(model.parts.dimension, facts.classes, bias=False)
             nn.init.normal_(classifier.weight, std=0.001)
             self.part_classifiers.append(classifier)
+        # What no loss reaches does not train: several processes would wait for its gradient.
+        unused: list[nn.Module] = []
+        if settings.identity_weight == 0:
+            unused += [self.classifier, model.neck]
+        if settings.position_weight == 0:
+            unused += [model.parts.position]
+        if settings.matching_weight == 0:
+            unused += [model.parts.local, self.part_classifiers]
+        for module in unused:
+            module.requires_grad_(False)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of eq. 9 that have a weight, of a batch."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -23,8 +22,8 @@ class Parts:
 class PartHeads(nn.Module):
     """Heads for part positioning and part matching (Han et al., BNTA, AAAI 2022, eq. 4 to 6).
 
-    The map is cut into horizontal stripes, each average pooled: `adaptive_avg_pool2d`, whose stripes overlap where they do
-    not fit the map's height (the paper's fit). One linear layer for all stripes tells the position. A 1x1 convolution of
+    The map is cut into horizontal stripes, each average pooled, with the bounds of torch's adaptive pooling: they overlap where
+    the stripes do not fit the map's height (the paper's fit). One linear layer for all stripes tells the position. A 1x1 convolution of
     each stripe's own, followed by a batch norm, makes its local feature; the paper writes the convolution alone, but
     its count of 60 batch norms with 60,288 parameters holds with these.
 
@@ -46,7 +45,16 @@ class PartHeads(nn.Module):
     def forward(self, maps: Tensor) -> Parts:
         """Parts of maps [N, C, h, w]; float32 under autocast."""
         with torch.autocast(maps.device.type, enabled=False):
-            stripes = F.adaptive_avg_pool2d(maps.float(), (self.stripes, 1))
-            position = self.position(stripes.flatten(2).transpose(1, 2))
-            local = [head(stripes[:, :, [k]]).flatten(1) for k, head in enumerate(self.local)]
+            # A product of matrices: adaptive pooling has no deterministic backward on a GPU.
+            stripes = maps.float().mean(3) @ self._pooling(maps.shape[2]).to(maps.device)
+            position = self.position(stripes.transpose(1, 2))
+            local = [head(stripes[:, :, k, None, None]).flatten(1) for k, head in enumerate(self.local)]
         return Parts(torch.stack(local, 1), position)
+
+    def _pooling(self, height: int) -> Tensor:
+        """Shares [h, S] of each row in the mean of each stripe."""
+        pooling = torch.zeros(height, self.stripes)
+        for k in range(self.stripes):
+            start, end = k * height // self.stripes, -(-(k + 1) * height // self.stripes)
+            pooling[start:end, k] = 1 / (end - start)
+        return pooling
