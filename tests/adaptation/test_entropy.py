@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from passerby.adaptation import Entropy
-from passerby.adaptation.base import batch_norms
+from passerby.adaptation.base import BATCH, batch_norms
 from passerby.adaptation.on_splits import wearing
 from passerby.data.images import Pixels
 from passerby.models.model import Model
@@ -43,6 +43,28 @@ def test_before_and_after_are_the_plain_entropy(
     assert adapted.before["entropy"] < math.log(min(neighbours, 19))
 
 
+def test_before_and_after_of_many_images_a_block_at_a_time(
+    model: Model, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, seen = scene(200), []
+    entropy = Entropy._entropy
+
+    def watched(self: Entropy, embedding: Tensor, rows: Tensor, bank: Tensor) -> Tensor:
+        seen.append((len(embedding), len(bank), torch.is_grad_enabled() and embedding.requires_grad))
+        return entropy(self, embedding, rows, bank)
+
+    monkeypatch.setattr(Entropy, "_entropy", watched)
+    adapted = Entropy(lr=0.01).adapt(model, images)
+    assert adapted.before == {"entropy": pytest.approx(plain_entropy(model.embed(images), 50, 0.1), rel=1e-4)}
+    with wearing(model, adapted.tensors):
+        assert adapted.after == {"entropy": pytest.approx(plain_entropy(model.embed(images), 50, 0.1), rel=1e-4)}
+    # Never all images against all images, and everything once: before, in training, after.
+    assert max(rows for rows, _, _ in seen) <= 1.5 * BATCH < 200
+    assert sum(rows for rows, _, _ in seen) == 3 * 200
+    assert sum(rows for rows, _, learns in seen if learns) == 200
+    assert {bank for _, bank, _ in seen} == {200}
+
+
 def test_the_gradients_are_those_of_the_plain_rule(model: Model, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     images = scene(12)
     seen: list[dict[str, Tensor]] = []
@@ -57,7 +79,6 @@ def test_the_gradients_are_those_of_the_plain_rule(model: Model, scene: Scene, m
     )  # weights stay, so every epoch's gradients are of the same model
     Entropy(neighbours=5, epochs=3).adapt(model, images, seed=1)
     bank = model.embed(images)
-    model.neck.bias.requires_grad_(True)
     for norm in batch_norms(model).values():
         norm.train()
     pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
@@ -67,8 +88,9 @@ def test_the_gradients_are_those_of_the_plain_rule(model: Model, scene: Scene, m
         similarity = torch.stack([own @ other for k, other in enumerate(bank) if k != row])
         probability = torch.softmax(similarity.sort(descending=True).values[:5] / 0.1, 0)
         losses.append(-(probability * probability.log()).sum())
-    # The batch norms on the embedding's road, weight and bias, and nothing else.
+    # The batch norms on the embedding's road, weight and bias, and nothing else; the BNNeck's bias is frozen.
     on_road = [f"{name}.{key}" for name in batch_norms(model) if "parts" not in name for key in ("weight", "bias")]
+    on_road.remove("neck.bias")
     parameters = dict(model.named_parameters())
     expected = torch.autograd.grad(torch.stack(losses).mean(), [parameters[name] for name in on_road])
     assert len(seen) == 3

@@ -1,6 +1,6 @@
 """Adapting to splits: the gallery is looked at, queries and labels are not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,8 +66,9 @@ def paths(samples: tuple[Sample, ...] | list[Sample]) -> list[Any]:
 
 
 def brought_to(embedding: Tensor, by: Tensor) -> Tensor:
-    """(f - mean) / deviation of the images `by`, length 1."""
-    return nn.functional.normalize((embedding - by.mean(0)) / by.std(0, correction=0))
+    """(f - mean) / deviation of the images `by`, eight at least, length 1."""
+    assert len(by) >= 8
+    return nn.functional.normalize((embedding - by.mean(0)) / by.std(0, correction=0).clamp(min=0.001))
 
 
 @every_way
@@ -193,6 +194,32 @@ def test_without_cameras_the_gallery_speaks_for_all(model: Model, target: Target
         torch.testing.assert_close(query, brought_to(model.embed(paths(split.query)), of_gallery), rtol=1e-3, atol=1e-4)
 
 
+def test_a_camera_with_few_images_is_normalised_by_all(model: Model, market: Market) -> None:
+    samples = market(identities=8, cameras=4)
+    query = [s for s in samples if s.camera == 1 and s.identity <= 2]
+    few = [s for s in samples if s.camera == 2 and s.identity <= 3]  # 6 images
+    enough = [s for s in samples if s.camera == 3 and s.identity <= 4]  # 8 images
+    unused = [s for s in samples if s.camera == 1 and s.identity >= 6]  # 6 images of the queries' camera
+    split = Split(tuple(query), (*few, *enough), tuple(unused))
+    target = Target("people", (split,), "people-1", "cam 1 -> cam 2")
+    found_query, found_gallery = AdaptedFeatures(model, target, None, camera_normalise=True)(split)
+    of = {k: model.embed(paths(side)) for k, side in enumerate((query, few, enough, unused))}
+    every = torch.cat([of[1], of[2], of[3]])
+    torch.testing.assert_close(found_query, brought_to(of[0], every), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found_gallery[:6], brought_to(of[1], every), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found_gallery[6:], brought_to(of[2], of[2]), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(found_gallery[6:], brought_to(of[2], every), atol=0.01)
+
+
+def test_too_few_images_in_all_for_camera_normalisation(model: Model, market: Market) -> None:
+    samples = market(identities=3, cameras=2)
+    sides = [tuple(s for s in samples if s.camera == camera) for camera in (1, 2)]
+    split = Split(sides[0], sides[1], ())
+    features = AdaptedFeatures(model, Target("people", (split,), "p", "cam 1 -> cam 2"), None, camera_normalise=True)
+    with pytest.raises(PasserbyError, match="camera normalisation: 6 images; give at least 8"):
+        features(split)
+
+
 def test_flip_averages_mirror_images(model: Model, target: Target) -> None:
     split = target.splits[0]
     adapted = AdaBn().adapt(model, model.preprocessing.read_many(paths(split.gallery)))
@@ -235,6 +262,59 @@ def test_worn_tensors_are_taken_off_when_it_raises(model: Model, unchanged: Unch
     with pytest.raises(KeyboardInterrupt), wearing(model, new):
         raise KeyboardInterrupt
     check()
+
+
+def profile_of_cameras(cameras: Sequence[str | None]) -> SiteProfile:
+    """A profile that changes no tensor of the model `ab...`."""
+    embeddings = torch.randn(len(cameras), 96, generator=torch.Generator().manual_seed(0))
+    statistics = CameraStatistics.of(nn.functional.normalize(embeddings), cameras)
+    card = ProfileCard(
+        model_sha256="ab" * 32,
+        method="none",
+        settings={},
+        images=len(cameras),
+        cameras=statistics.cameras,
+        seed=0,
+        before={},
+        after={},
+        code_version="0",
+        date="2026-01-02",
+    )
+    return SiteProfile(card, {}, statistics)
+
+
+def test_a_profile_that_knows_none_of_the_cameras(model: Model, target: Target, unchanged: Unchanged) -> None:
+    model.weights_sha256 = "ab" * 32
+    query, gallery = (tuple(s for s in target.samples if s.camera == camera) for camera in (1, 2))
+    split = Split(query, gallery, ())
+    seen = replace(target, splits=(split,))
+    check = unchanged(model)
+    message = r"--site: the profile knows the cameras gate, hall, people has 1, 2; name them alike, or make a profile"
+    with pytest.raises(PasserbyError, match=message):
+        site_features(model, seen, profile_of_cameras([*["gate"] * 8, *["hall"] * 8, None]))
+    check()
+    assert model.site is None
+    # One that it knows is enough: the other's embeddings are normalised by all of its images.
+    for known in ("1", "2"):
+        profile = profile_of_cameras([*[known] * 8, *["hall"] * 8])
+        assert profile.cameras is not None
+        for camera, found in zip(("1", "2"), site_features(model, seen, profile)(split), strict=True):
+            embeddings = model.embed([s.image for s in target.samples if str(s.camera) == camera])
+            row = profile.cameras.cameras.index(known) if camera == known else 0
+            mean, deviation = profile.cameras.mean[row], profile.cameras.deviation[row]
+            expected = nn.functional.normalize((embeddings - mean) / deviation.clamp(min=0.001))
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_profile_of_cameras_on_a_target_without_any(model: Model, target: Target) -> None:
+    model.weights_sha256 = "ab" * 32
+    sides = (tuple(replace(s, camera=None) for s in target.samples if s.camera == camera) for camera in (1, 2))
+    split = Split(*sides, left_over=())
+    profile = profile_of_cameras(["gate"] * 8 + ["hall"] * 8)
+    assert profile.cameras is not None
+    query, _ = site_features(model, replace(target, splits=(split,)), profile)(split)
+    expected = profile.cameras.normalise(model.embed(paths(split.query)), [None] * len(split.query))
+    torch.testing.assert_close(query, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("with_cameras", [False, True])

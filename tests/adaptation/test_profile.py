@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from passerby.adaptation import AdaBn, CameraStatistics, SiteProfile, profile
-from passerby.adaptation.profile import ProfileCard
+from passerby.adaptation import AdaBn, BntaAdaptation, CameraStatistics, SiteProfile, profile
+from passerby.adaptation.profile import ProfileCard, digest
 from passerby.data.images import Pixels
 from passerby.errors import PasserbyError
 from passerby.models.model import Model
@@ -47,7 +47,7 @@ def site(model: Model, scene: Scene) -> SiteProfile:
 @pytest.fixture
 def with_cameras(site: SiteProfile) -> SiteProfile:
     """The same with statistics of two cameras."""
-    statistics = CameraStatistics.of(torch.randn(8, 96), ["a", "b"] * 4)
+    statistics = CameraStatistics.of(torch.randn(16, 96), ["a", "b"] * 8)
     return SiteProfile(card(cameras=statistics.cameras), site.tensors, statistics)
 
 
@@ -60,7 +60,9 @@ def test_round_trip(site: SiteProfile, with_cameras: SiteProfile, tmp_path: Path
         path = tmp_path / f"{number}.safetensors"
         written.save(path)
         read = SiteProfile.load(path)
-        assert read.card == written.card
+        # The digest is the file's: all else is as it was given.
+        assert len(read.card.tensors_sha256) == 64
+        assert read.card.model_copy(update={"tensors_sha256": ""}) == written.card
         assert read.tensors.keys() == written.tensors.keys()
         assert all(torch.equal(read.tensors[name], value) for name, value in written.tensors.items())
         if written.cameras is None:
@@ -71,6 +73,39 @@ def test_round_trip(site: SiteProfile, with_cameras: SiteProfile, tmp_path: Path
             assert torch.equal(read.cameras.mean, written.cameras.mean)
             assert torch.equal(read.cameras.deviation, written.cameras.deviation)
     assert names(tmp_path) == ["0.safetensors", "1.safetensors"]
+
+
+def test_the_digest_is_of_every_name_and_every_value(
+    site: SiteProfile, with_cameras: SiteProfile, tmp_path: Path
+) -> None:
+    def written(profile: SiteProfile) -> str:
+        profile.save(tmp_path / "p.safetensors")
+        found = SiteProfile.load(tmp_path / "p.safetensors").card.tensors_sha256
+        assert found == digest(load_file(tmp_path / "p.safetensors"))
+        return found
+
+    first = written(site)
+    assert written(SiteProfile(card(date="2027-03-04"), dict(reversed(site.tensors.items())), None)) == first
+    # Read and written again it is the same; what the card said before does not count.
+    assert written(SiteProfile.load(tmp_path / "p.safetensors")) == first
+    name, other = list(site.tensors)[:2]
+    assert site.tensors[name].shape == site.tensors[other].shape
+    moved, swapped, fewer = dict(site.tensors), dict(site.tensors), dict(site.tensors)
+    moved[name] = moved[name] + 1e-3
+    swapped[name], swapped[other] = site.tensors[other], site.tensors[name]
+    del fewer[name]
+    others = [written(SiteProfile(card(), tensors, None)) for tensors in (moved, swapped, fewer)]
+    assert len({first, *others, written(with_cameras)}) == 5
+
+
+def test_kernels_laid_out_otherwise_come_back(model: Model, scene: Scene, tmp_path: Path) -> None:
+    model.weights_sha256 = "ab" * 32
+    adapted = BntaAdaptation(lr=0.01, moves=("convolution",)).adapt(model, scene()).tensors
+    assert any(not value.is_contiguous() for value in adapted.values())
+    SiteProfile(card(), adapted, None).save(tmp_path / "lobby.safetensors")
+    read = SiteProfile.load(tmp_path / "lobby.safetensors").tensors
+    assert read.keys() == adapted.keys()
+    assert all(torch.equal(read[name], value) for name, value in adapted.items())
 
 
 def test_it_holds_nothing_but_what_moves(site: SiteProfile, model: Model, tmp_path: Path) -> None:
@@ -86,7 +121,7 @@ def test_on_and_off_again_to_the_bit(site: SiteProfile, model: Model, scene: Sce
     applied = site.apply(model)
     state = model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in site.tensors.items())
-    assert model.site is not None
+    assert model.site == "adabn on 24 images, 2026-01-02"
     assert not torch.equal(model.embed(scene(6, seed=9)), before)
     applied.remove()
     check()
@@ -141,6 +176,47 @@ def test_no_second_one_on_top(site: SiteProfile, model: Model, unchanged: Unchan
     check()
 
 
+def test_off_a_second_time_does_nothing(site: SiteProfile, model: Model, scene: Scene, unchanged: Unchanged) -> None:
+    check = unchanged(model)
+    first = site.apply(model)
+    assert first.worn
+    first.remove()
+    assert not first.worn
+    first.remove()
+    check()
+    # Not even under the next one.
+    second = SiteProfile(card(images=12), AdaBn(weight=0.5).adapt(model, scene(12)).tensors, None).apply(model)
+    worn = unchanged(model)
+    first.remove()
+    worn()
+    assert model.site == "adabn on 12 images, 2026-01-02"
+    assert second.worn
+    second.remove()
+    check()
+    assert model.site is None
+
+
+@pytest.mark.parametrize("misfit", ["name", "shape", "scalar"])
+def test_what_does_not_fit_is_seen_before_anything_is_written(
+    site: SiteProfile, model: Model, unchanged: Unchanged, misfit: str
+) -> None:
+    *_, last = site.tensors
+    tensors = dict(site.tensors)
+    if misfit == "name":
+        tensors["backbone.gone.running_mean"] = tensors.pop(last)
+        last = "backbone.gone.running_mean"
+    else:  # of one number, copying would spread it over the whole tensor
+        tensors[last] = tensors[last][:-1] if misfit == "shape" else torch.tensor(1.0)
+    check, profile = unchanged(model), SiteProfile(card(), tensors, None)
+    with pytest.raises(PasserbyError, match=f"site profile: {last} does not fit the model; the profile is damaged"):
+        profile.apply(model)
+    with pytest.raises(PasserbyError, match="does not fit"), profile.on(model):
+        raise AssertionError
+    check()
+    assert model.site is None
+    site.apply(model).remove()
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "card", "no card", "another format", "json"])
 def test_a_damaged_file_is_one_clear_error(site: SiteProfile, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "lobby.safetensors"
@@ -161,15 +237,73 @@ def test_a_damaged_file_is_one_clear_error(site: SiteProfile, tmp_path: Path, da
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.xfail(
-    reason="cameras are taken out of the file outside of what turns errors into one line", raises=KeyError, strict=True
-)
+@pytest.mark.parametrize("place", [0, 1, 0.5, 0.999, -1])
+@pytest.mark.parametrize("bit", [0, 7])
+def test_one_bit_of_a_tensor(with_cameras: SiteProfile, tmp_path: Path, place: float, bit: int) -> None:
+    path = tmp_path / "lobby.safetensors"
+    with_cameras.save(path)
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    size = len(data) - start
+    data[start + int(place * size) if isinstance(place, float) else start + place % size] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(PasserbyError, match=r"lobby\.safetensors: damaged: its tensors are not those") as error:
+        SiteProfile.load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["swapped", "fewer", "more", "renamed", "deviation", "no digest"])
+def test_tensors_that_are_not_those_of_the_card(with_cameras: SiteProfile, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "lobby.safetensors"
+    with_cameras.save(path)
+    with safe_open(path, "pt") as file:
+        said = file.metadata()["card"]
+    tensors = load_file(path)
+    first, second = [name for name in tensors if name.startswith("model.") and tensors[name].shape == (16,)][:2]
+    if damage == "swapped":
+        tensors[first], tensors[second] = tensors[second], tensors[first]
+    elif damage == "fewer":
+        del tensors[first]
+    elif damage == "more":
+        tensors["model.gate"] = torch.ones(16)
+    elif damage == "renamed":
+        tensors["model.gate"] = tensors.pop(first)
+    elif damage == "deviation":
+        tensors["cameras.deviation"] = tensors["cameras.deviation"] + 1
+    else:
+        said = with_cameras.card.model_dump_json()
+        assert json.loads(said)["tensors_sha256"] == ""
+    save_file(tensors, path, metadata={"card": said})
+    with pytest.raises(PasserbyError, match=r"damaged: its tensors are not those that its card describes; make it"):
+        SiteProfile.load(path)
+
+
 def test_a_card_that_names_cameras_whose_statistics_are_gone(with_cameras: SiteProfile, tmp_path: Path) -> None:
     path = tmp_path / "lobby.safetensors"
     with_cameras.save(path)
     tensors = {name: value for name, value in load_file(path).items() if name != "cameras.mean"}
     save_file(tensors, path, metadata={"card": with_cameras.card.model_dump_json()})
     with pytest.raises(PasserbyError, match="damaged"):
+        SiteProfile.load(path)
+
+
+@pytest.mark.xfail(
+    reason="cameras are taken out of the file outside of what turns errors into one line", raises=KeyError, strict=True
+)
+def test_a_card_that_names_cameras_that_never_were(site: SiteProfile, tmp_path: Path) -> None:
+    def write_and_read() -> None:
+        SiteProfile(card(cameras=("", "a")), site.tensors, None).save(tmp_path / "lobby.safetensors")
+        SiteProfile.load(tmp_path / "lobby.safetensors")
+
+    with pytest.raises(PasserbyError, match=r"\S"):  # when it is written, or at the latest when it is read
+        write_and_read()
+
+
+@pytest.mark.xfail(reason="numpy, which the digest goes through, has no bfloat16", raises=TypeError, strict=True)
+def test_a_file_of_bfloat16(site: SiteProfile, tmp_path: Path) -> None:
+    path = tmp_path / "lobby.safetensors"
+    save_file({f"model.{n}": t.bfloat16() for n, t in site.tensors.items()}, path, {"card": card().model_dump_json()})
+    with pytest.raises(PasserbyError, match=r"lobby\.safetensors"):
         SiteProfile.load(path)
 
 

@@ -23,6 +23,7 @@ from passerby.commands import train as training
 from passerby.commands.adapt import adapt
 from passerby.commands.diagnose import FAR, Diagnosis, diagnose, show_diagnosis
 from passerby.errors import PasserbyError
+from passerby.models.model import Architecture, Model
 from passerby.models.saved import load_card, load_model, save_model
 
 VERDICTS = {
@@ -260,6 +261,21 @@ def test_bad_input(trained: Any, tmp_path: Path, model: str | None, images: str,
     folder = tmp_path / images if (tmp_path / images).exists() else trained.data / images
     with pytest.raises(PasserbyError, match=message):
         diagnose(trained.plain if model is None else tmp_path / model, folder, device="cpu")
+
+
+@pytest.mark.parametrize(("backbone", "norm"), [("test_vit", "batch"), ("test_resnet", "instance")])
+def test_a_backbone_without_batch_norms(trained: Any, tmp_path: Path, backbone: str, norm: Any) -> None:
+    _, card = load_model(trained.plain / "model")
+    architecture = Architecture(backbone=backbone, last_stride_1=False, norm=norm)
+    model = Model(architecture, card.preprocessing)
+    assert batch_norms(model)  # the BNNeck, which says nothing of a place
+    # Its card says of no domain how far it lies.
+    assert training._familiar(model, None, 0) == {}  # type: ignore[arg-type]
+    changed = {"architecture": architecture, "dimension": model.dimension, "familiar": {}}
+    save_model(tmp_path / "model", model, card.model_copy(update=changed))
+    for command in (diagnose, adapt):
+        with pytest.raises(PasserbyError, match=f"{backbone} has no batch norms to"):
+            command(tmp_path / "model", trained.data / "three", device="cpu")
 
 
 def test_what_cannot_be_read_is_left_out(trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

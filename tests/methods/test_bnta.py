@@ -11,7 +11,7 @@ from passerby.data.augment import Augmentation
 from passerby.data.images import Preprocessing
 from passerby.data.training_set import Batch
 from passerby.errors import PasserbyError
-from passerby.methods import get_method
+from passerby.methods import METHODS, get_method
 from passerby.methods.base import TrainingFacts
 from passerby.methods.bnta import Bnta, BntaSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
@@ -25,23 +25,26 @@ STRIPES = 3
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 
 
-def bnta(stripes: int = STRIPES, **settings: Any) -> Bnta:
-    """BNTA on a small network, with classifiers that tell people apart."""
-    torch.manual_seed(0)
-    facts = TrainingFacts(
+def facts(domains: int = 1, **optimizer: Any) -> TrainingFacts:
+    return TrainingFacts(
         classes=5,
-        domains=1,
+        domains=domains,
         steps=10,
         seed=7,
-        optimizer=OptimizerSettings(name="sgd", lr=0.1),
+        optimizer=OptimizerSettings(**{"name": "sgd", "lr": 0.1, **optimizer}),
         schedule=ScheduleSettings(decay="constant", warmup=0),
         augmentation=Augmentation(flip=0),
     )
+
+
+def bnta(stripes: int = STRIPES, optimizer: dict[str, Any] | None = None, **settings: Any) -> Bnta:
+    """BNTA on a small network, with classifiers that tell people apart."""
+    torch.manual_seed(0)
     model = Model(Architecture(backbone="test_resnet", norm="dualnorm", stripes=stripes), SMALL)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)  # timm starts the last norm of a block at 0
-    method = Bnta(model, facts, BntaSettings.model_validate(settings))
+    method = Bnta(model, facts(**optimizer or {}), BntaSettings.model_validate(settings))
     with torch.no_grad():
         for classifier in (method.classifier, *method.part_classifiers):
             classifier.weight.mul_(300)
@@ -150,6 +153,34 @@ def test_table_3_by_weights(used: tuple[str, ...]) -> None:
         own = name.startswith("model.backbone.") or name.startswith(tuple(reached))
         assert (parameter.grad is not None) == own, name
         assert parameter.grad is None or float(parameter.grad.abs().max()) > 0, name
+        # What no loss reaches is frozen: nothing waits for its gradient.
+        assert parameter.requires_grad == own, name
+
+
+@pytest.mark.parametrize(
+    ("without", "resting"),
+    [
+        ("identity_weight", {"classifier.weight", "model.neck.weight"}),
+        ("triplet_weight", set()),
+        ("position_weight", {"model.parts.position.weight", "model.parts.position.bias"}),
+        ("matching_weight", {"model.parts.local.1.1.weight", "part_classifiers.0.weight"}),
+    ],
+)
+def test_what_a_loss_without_weight_alone_reaches_stays_as_it_was(without: str, resting: set[str]) -> None:
+    method = bnta(**{without: 0}, optimizer={"name": "adam", "weight_decay": 0.1})
+    chosen: Any = method.configure_optimizers()
+    optimizer = chosen["optimizer"]
+    given = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    before = {name: parameter.detach().clone() for name, parameter in method.named_parameters()}
+    method.training_step(batch(), 0).backward()
+    optimizer.step()
+    frozen = {"model.neck.bias"}
+    for name, parameter in method.named_parameters():
+        own = name.startswith(tuple(REACHED[without] - {"model.neck.weight"})) or name in resting
+        frozen |= {name} if own else set()
+        assert torch.equal(parameter, before[name]) == (name in frozen), name
+        assert (id(parameter) in given) == (name not in frozen), name
+    assert resting <= frozen
 
 
 def test_everything_but_the_necks_bias_trains() -> None:
@@ -186,7 +217,19 @@ def test_what_it_refuses() -> None:
         bnta(position_weight=-0.1)
 
 
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"bnta"}))
+def test_other_methods_refuse_part_heads(name: str) -> None:
+    kind = METHODS[name]
+    norm: Any = "bin" if name == "metabin" else "batch"
+    models = [Model(Architecture(backbone="test_resnet", norm=norm, stripes=stripes), SMALL) for stripes in (0, 3)]
+    kind(models[0], facts(domains=3), kind.Settings())  # type: ignore[call-arg]
+    message = rf"method\.name={name}: does not train part heads; set model\.stripes to 0"
+    with pytest.raises(PasserbyError, match=message):
+        kind(models[1], facts(domains=3), kind.Settings())  # type: ignore[call-arg]
+
+
 def test_by_name() -> None:
+    assert [name for name, method in METHODS.items() if method.trains_parts] == ["bnta"]
     assert get_method("bnta") is Bnta
 
 

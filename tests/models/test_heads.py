@@ -1,11 +1,15 @@
 """Part heads: stripes, positions and local features by their plain formulas, and the counts of the paper."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from passerby.data.images import Preprocessing
 from passerby.models.heads import PartHeads
@@ -57,6 +61,50 @@ def test_positions_and_local_features_are_the_plain_formulas(height: int, stripe
         local = pooled[:, k] @ convolution.weight[:, :, 0, 0].T
         expected = (local - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
         torch.testing.assert_close(parts.embedding[:, k], expected, rtol=1e-4, atol=1e-5)
+
+
+def pooled_by(made: PartHeads, maps: Tensor) -> Tensor:
+    """[N, C, S]: the stripes as the positions' layer sees them."""
+    seen: list[Tensor] = []
+    handle = made.position.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    made(maps)
+    handle.remove()
+    return seen[0].transpose(1, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 12), stripes=st.integers(1, 12), seed=st.integers(0, 99))
+@example(height=16, width=8, stripes=6, seed=0)  # 256 x 128 with a last stride of 1, the paper's
+@example(height=8, width=4, stripes=6, seed=0)
+@example(height=2, width=1, stripes=7, seed=0)  # fewer rows than stripes
+def test_stripes_are_those_of_adaptive_pooling(height: int, width: int, stripes: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    given = torch.randn(2, 3, height, width, generator=generator, requires_grad=True)
+    made = PartHeads(3, stripes, 2).eval()
+    found, expected = pooled_by(made, given), nn.functional.adaptive_avg_pool2d(given, (stripes, 1)).squeeze(3)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    weights = torch.randn(2, 3, stripes, generator=generator)
+    gradients = [torch.autograd.grad((value * weights).sum(), given)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+
+
+def test_stripes_are_pooled_by_what_a_gpu_does_the_same_way_twice() -> None:
+    names: set[str] = set()
+
+    class Watched(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            names.add(str(func))
+            return func(*args, **(kwargs or {}))
+
+    given = maps(8).requires_grad_()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        with Watched():
+            parts = heads()(given.contiguous(memory_format=layout))
+            (parts.embedding.sum() + parts.position.sum()).backward()
+    assert any("mm" in name for name in names)
+    # These have a backward that adds up in any order: torch refuses it where it must be deterministic.
+    assert not [name for name in names if any(word in name for word in ("adaptive", "scatter", "index_add"))]
+    assert given.grad is not None
 
 
 @torch.no_grad()
