@@ -11,8 +11,7 @@ from torch import Tensor
 
 from passerby.adaptation import BntaAdaptation
 from passerby.adaptation import bnta as module
-from passerby.adaptation.base import batch_norms, network_input
-from passerby.adaptation.on_splits import wearing
+from passerby.adaptation.base import batch_norms, network_input, wearing
 from passerby.data.images import Pixels
 from passerby.errors import PasserbyError
 from passerby.models.heads import Parts

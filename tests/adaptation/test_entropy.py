@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from passerby.adaptation import Entropy
-from passerby.adaptation.base import BATCH, batch_norms
-from passerby.adaptation.on_splits import wearing
+from passerby.adaptation.base import BATCH, batch_norms, wearing
 from passerby.data.images import Pixels
 from passerby.models.model import Model
 

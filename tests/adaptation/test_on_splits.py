@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation, CameraStatistics, Entropy, SiteProfile, on_splits
-from passerby.adaptation.on_splits import AdaptedFeatures, site_features, wearing
+from passerby.adaptation.base import wearing
+from passerby.adaptation.on_splits import AdaptedFeatures, site_features
 from passerby.adaptation.profile import ProfileCard
 from passerby.data.images import Pixels, Preprocessing
 from passerby.data.sample import Sample

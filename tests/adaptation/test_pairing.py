@@ -55,7 +55,7 @@ def test_equals_brute_force_with_many_ties(
 
 @pytest.mark.parametrize("kind", ["random", "clusters", "two values", "all the same", "far from zero"])
 def test_equals_brute_force_at_500(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairing, "_BLOCK_BYTES", 2**18)  # several blocks
+    monkeypatch.setattr(pairing, "_BLOCK_BYTES", 2**16)  # several blocks
     generator = torch.Generator().manual_seed(1)
     parts = torch.randn(500, 3, 8, generator=generator)
     if kind == "clusters":

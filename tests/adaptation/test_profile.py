@@ -287,23 +287,16 @@ def test_a_card_that_names_cameras_whose_statistics_are_gone(with_cameras: SiteP
         SiteProfile.load(path)
 
 
-@pytest.mark.xfail(
-    reason="cameras are taken out of the file outside of what turns errors into one line", raises=KeyError, strict=True
-)
 def test_a_card_that_names_cameras_that_never_were(site: SiteProfile, tmp_path: Path) -> None:
-    def write_and_read() -> None:
-        SiteProfile(card(cameras=("", "a")), site.tensors, None).save(tmp_path / "lobby.safetensors")
+    SiteProfile(card(cameras=("", "a")), site.tensors, None).save(tmp_path / "lobby.safetensors")
+    with pytest.raises(PasserbyError, match=r"lobby\.safetensors: no site profile, or a damaged one"):
         SiteProfile.load(tmp_path / "lobby.safetensors")
 
-    with pytest.raises(PasserbyError, match=r"\S"):  # when it is written, or at the latest when it is read
-        write_and_read()
 
-
-@pytest.mark.xfail(reason="numpy, which the digest goes through, has no bfloat16", raises=TypeError, strict=True)
 def test_a_file_of_bfloat16(site: SiteProfile, tmp_path: Path) -> None:
     path = tmp_path / "lobby.safetensors"
     save_file({f"model.{n}": t.bfloat16() for n, t in site.tensors.items()}, path, {"card": card().model_dump_json()})
-    with pytest.raises(PasserbyError, match=r"lobby\.safetensors"):
+    with pytest.raises(PasserbyError, match=r"lobby\.safetensors: damaged: its tensors are not those"):
         SiteProfile.load(path)
 
 

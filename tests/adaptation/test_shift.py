@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from passerby.adaptation import AdaBn
 from passerby.adaptation import shift as module
-from passerby.adaptation.base import batch_norms, network_input
-from passerby.adaptation.on_splits import wearing
+from passerby.adaptation.base import batch_norms, network_input, wearing
 from passerby.adaptation.shift import LayerShift, norm_shift, place_distance
 from passerby.data.images import Pixels
 from passerby.models.model import Model

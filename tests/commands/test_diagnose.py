@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 
 from passerby.adaptation import AdaBn, BntaAdaptation
-from passerby.adaptation.base import Adapted, batch_norms
-from passerby.adaptation.on_splits import wearing
+from passerby.adaptation.base import Adapted, batch_norms, wearing
 from passerby.adaptation.shift import norm_shift, place_distance
 from passerby.cli import main
 from passerby.commands import train as training

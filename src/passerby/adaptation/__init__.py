@@ -37,13 +37,14 @@ def parse_adaptation(text: str) -> Adaptation:
     if name not in ADAPTATIONS:
         raise PasserbyError(f"--adapt: no adaptation '{name}'; {nearest(name, ADAPTATIONS)}")
     kind = ADAPTATIONS[name]
+    known = kind.model_fields.keys() - {"name"}
     values: dict[str, Any] = {}
     for part in filter(None, rest.split(";")):
         key, found, value = part.partition("=")
         if not found or key in values:
             raise PasserbyError(f"--adapt {text}: '{part}'; write each parameter once, as in {name}:images=200")
-        if key not in kind.model_fields or key == "name":
-            raise PasserbyError(f"--adapt {text}: no parameter '{key}' of {name}; {nearest(key, kind.model_fields)}")
+        if key not in known:
+            raise PasserbyError(f"--adapt {text}: no parameter '{key}' of {name}; {nearest(key, known)}")
         values[key] = value.split(",") if key == "moves" else value
     try:
         return kind.model_validate(values)

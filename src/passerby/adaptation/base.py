@@ -203,6 +203,26 @@ def even_batches(count: int, size: int = BATCH) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(edges)]
 
 
+@torch.no_grad()
+def write_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Gives some of a model's tensors new values, in place."""
+    state = model.state_dict()
+    for name, value in tensors.items():
+        state[name].copy_(value)
+
+
+@contextmanager
+def wearing(model: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
+    """Puts new values into some of a model's tensors for the length of a block, and the very same old ones back."""
+    state = model.state_dict()
+    before = {name: state[name].clone() for name in tensors}
+    write_tensors(model, tensors)
+    try:
+        yield
+    finally:
+        write_tensors(model, before)
+
+
 @contextmanager
 def _put_back(model: Model) -> Iterator[None]:
     """Whatever the block changes in the model, and whether it raises or not: tensors and mode are put back."""
@@ -213,6 +233,4 @@ def _put_back(model: Model) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-        with torch.no_grad():
-            for name, value in model.state_dict().items():
-                value.copy_(before[name])
+        write_tensors(model, before)

@@ -1,5 +1,7 @@
 """BNTA's test-time half: batch norms adapted by part positioning and part nearest neighbour matching."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -15,6 +17,7 @@ from passerby.adaptation.base import (
     moving_tensors,
     network_input,
     training_norms,
+    write_tensors,
 )
 from passerby.adaptation.pairing import Pairs, nearest_part_pairs
 from passerby.data.images import Pixels
@@ -71,53 +74,47 @@ class BntaAdaptation(Adaptation):
 
     def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
         """Takes the steps of one adaptation."""
-        pairs = nearest_part_pairs(self._local(model, images), min(self.pairs, len(images) // 2))
-        before = self._look(model, images, pairs)
+
+        def parts_of(rows: Tensor) -> Parts:
+            return _parts(model, images[rows.numpy()])
+
+        known = _every_part(model, images)
+        pairs = nearest_part_pairs(known.embedding, min(self.pairs, len(images) // 2))
+        before = self._look(pairs, lambda rows: Parts(known.embedding[rows], known.position[rows]))
+        moved, state = moving_tensors(model, self.moves), model.state_dict()
         statistics = {"mean", "variance"} & set(self.moves)
         resting = {
-            name: value.clone()
-            for name, value in model.state_dict().items()
-            if name in moving_tensors(model, ("mean", "variance")) and name not in moving_tensors(model, self.moves)
+            name: state[name].clone() for name in moving_tensors(model, ("mean", "variance")) if name not in moved
         }
         generator = torch.Generator().manual_seed(seed)
-        with gradients_for(model, moving_tensors(model, self.moves)) as parameters:
+        with gradients_for(model, moved) as parameters:
             kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.SGD
             optimizer = kind(parameters, lr=self.lr) if parameters else None
             for _ in range(self.epochs):
                 order = torch.randperm(len(pairs.part), generator=generator)
                 for batch in even_batches(len(order), self.batch_pairs):
                     chosen = order[batch]
-                    if statistics:
-                        with training_norms(model, self.momentum):
-                            losses = self._losses(model, images, pairs, chosen)
-                    else:
-                        losses = self._losses(model, images, pairs, chosen)
+                    with training_norms(model, self.momentum) if statistics else nullcontext():
+                        losses = self._losses(pairs, chosen, parts_of)
                     if optimizer is not None:
                         optimizer.zero_grad()
                         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
                         optimizer.step()
-        for name, value in resting.items():  # normalising by batches moved both statistics
-            model.state_dict()[name].copy_(value)
-        return before, self._look(model, images, pairs)
+        write_tensors(model, resting)  # normalising by batches moved both statistics
+        return before, self._look(pairs, parts_of)
 
     @torch.no_grad()
-    def _local(self, model: Model, images: Pixels) -> Tensor:
-        """Local features [N, S, C_l] of all images."""
-        return torch.cat([self._parts(model, images[b]).embedding.cpu() for b in even_batches(len(images))])
-
-    @torch.no_grad()
-    def _look(self, model: Model, images: Pixels, pairs: Pairs) -> dict[str, float]:
+    def _look(self, pairs: Pairs, parts_of: Callable[[Tensor], Parts]) -> dict[str, float]:
         """The losses of all pairs with the running statistics, weighted as they are in training: means over the batches."""
         batches = even_batches(len(pairs.part), self.batch_pairs)
         every = torch.arange(len(pairs.part))
-        losses = [self._losses(model, images, pairs, every[b]) for b in batches]
+        losses = [self._losses(pairs, every[b], parts_of) for b in batches]
         return {name: float(torch.stack([values[name] for values in losses]).mean()) for name in losses[0]}
 
-    def _losses(self, model: Model, images: Pixels, pairs: Pairs, chosen: Tensor) -> dict[str, Tensor]:
-        """Both terms of eq. 13 of some pairs."""
-        first, second, part = pairs.first[chosen], pairs.second[chosen], pairs.part[chosen].to(model.device)
-        parts = self._parts(model, images[torch.cat([first, second]).numpy()])
-        position = parts.position
+    def _losses(self, pairs: Pairs, chosen: Tensor, parts_of: Callable[[Tensor], Parts]) -> dict[str, Tensor]:
+        """Both terms of eq. 13 of some pairs; `parts_of` gives the parts of images by their rows."""
+        parts = parts_of(torch.cat([pairs.first[chosen], pairs.second[chosen]]))
+        position, part = parts.position, pairs.part[chosen].to(parts.position.device)
         if self.positions == "paired":
             rows = torch.arange(len(position), device=position.device)
             logits = position[rows, part.repeat(2)]
@@ -131,7 +128,15 @@ class BntaAdaptation(Adaptation):
             "matching": self.matching_weight * matching(ahead, behind, part),
         }
 
-    def _parts(self, model: Model, images: Pixels) -> Parts:
-        parts: Parts | None = model(network_input(model, images), parts=True).parts
-        assert parts is not None
-        return parts
+
+def _parts(model: Model, images: Pixels) -> Parts:
+    parts: Parts | None = model(network_input(model, images), parts=True).parts
+    assert parts is not None
+    return parts
+
+
+@torch.no_grad()
+def _every_part(model: Model, images: Pixels) -> Parts:
+    """Parts of all images, on the CPU."""
+    found = [_parts(model, images[batch]) for batch in even_batches(len(images))]
+    return Parts(torch.cat([f.embedding.cpu() for f in found]), torch.cat([f.position.cpu() for f in found]))

@@ -17,6 +17,7 @@ from passerby.adaptation.base import (
     training_norms,
 )
 from passerby.data.images import Pixels
+from passerby.errors import PasserbyError
 from passerby.models.model import Model
 
 
@@ -46,6 +47,10 @@ class Entropy(Adaptation):
         before = self._mean_entropy(bank)
         generator = torch.Generator().manual_seed(seed)
         with gradients_for(model, moving_tensors(model, self.moving())) as parameters:
+            if not parameters:
+                raise PasserbyError(
+                    "--adapt entropy: every parameter of the batch norms is frozen; let them take gradients"
+                )
             optimizer = torch.optim.Adam(parameters, lr=self.lr)
             for _ in range(self.epochs):
                 order = torch.randperm(len(images), generator=generator)

@@ -1,12 +1,10 @@
 """Adapting to the targets of an evaluation: anew on each split, on its gallery, never on queries or labels."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from passerby.adaptation.base import Adaptation
+from passerby.adaptation.base import Adaptation, wearing
 from passerby.adaptation.camera import CameraStatistics
 from passerby.adaptation.crops import read_crops
 from passerby.adaptation.profile import SiteProfile
@@ -98,26 +96,6 @@ class AdaptedFeatures:
         return min(len(split.gallery), self.adaptation.images or len(split.gallery))
 
 
-@contextmanager
-def wearing(model: Model, tensors: dict[str, Tensor]) -> Iterator[None]:
-    """Puts new values into some of a model's tensors for the length of a block, and the very same old ones back."""
-    state = model.state_dict()
-    before = {name: state[name].clone() for name in tensors}
-    with torch.no_grad():
-        for name, value in tensors.items():
-            state[name].copy_(value)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name, value in before.items():
-                state[name].copy_(value)
-
-
-def _cameras(samples: Sequence[Sample]) -> list[str | None]:
-    return [None if sample.camera is None else str(sample.camera) for sample in samples]
-
-
 def site_features(
     embedder: Embedder, target: Target, profile: SiteProfile, *, flip: bool = False, progress: bool = False
 ) -> SplitFeatures:
@@ -147,3 +125,7 @@ def site_features(
         )
 
     return of_split
+
+
+def _cameras(samples: Sequence[Sample]) -> list[str | None]:
+    return [None if sample.camera is None else str(sample.camera) for sample in samples]

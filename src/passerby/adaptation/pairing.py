@@ -116,7 +116,12 @@ class _Rows:
         """The nearest free other of `row`; `resolve` looks at all others where its candidates are used up."""
         if resolve and not self.whole[row]:
             others = torch.tensor([j for j in range(len(self.parts)) if j != row and self.free[j]])
-            values = self._exact(torch.tensor([row]), others[None])[0].tolist() if len(others) else []
+            step = max(1, _BLOCK_BYTES // (16 * self.parts[:1].numel()))
+            values = [
+                v
+                for some in torch.split(others, step)
+                for v in self._exact(torch.tensor([row]), some[None])[0].tolist()
+            ]
             self.lists[row], self.place[row] = sorted(zip(values, others.tolist(), strict=True)), 0
             self.whole[row] = True
         for place in range(self.place[row], len(self.lists[row])):

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from passerby.adaptation.base import write_tensors
 from passerby.adaptation.camera import CameraStatistics
 from passerby.errors import PasserbyError
 from passerby.files import atomic_file
@@ -92,15 +93,16 @@ class SiteProfile:
             with safe_open(path, "pt") as file:
                 card = ProfileCard.model_validate(json.loads((file.metadata() or {})[_CARD]))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            found = digest(tensors)
+            cameras = None
+            if card.cameras:
+                cameras = CameraStatistics(card.cameras, tensors.pop(_MEAN), tensors.pop(_DEVIATION))
         except (SafetensorError, ValidationError, KeyError, ValueError) as error:
             raise PasserbyError(
                 f"{path}: no site profile, or a damaged one ({type(error).__name__}); make it again with `passerby adapt`"
             ) from error
-        if digest(tensors) != card.tensors_sha256:
+        if found != card.tensors_sha256:
             raise PasserbyError(f"{path}: damaged: its tensors are not those that its card describes; make it again")
-        cameras = None
-        if card.cameras:
-            cameras = CameraStatistics(card.cameras, tensors.pop(_MEAN), tensors.pop(_DEVIATION))
         return cls(card, {name.removeprefix(_NORMS): value for name, value in tensors.items()}, cameras)
 
     def apply(self, model: Model) -> "Applied":
@@ -128,7 +130,7 @@ class SiteProfile:
                 f"site profile: {misfits[0]} does not fit the model; the profile is damaged, make it again"
             )
         before = {name: state[name].clone() for name in self.tensors}
-        _write(model, self.tensors)
+        write_tensors(model, self.tensors)
         model.site = f"{self.card.method} on {self.card.images} images, {self.card.date}"
         return Applied(model, before)
 
@@ -153,7 +155,7 @@ class Applied:
     def remove(self) -> None:
         """Takes the profile off; the model is bit-identical to what it was. A second time does nothing."""
         if self.worn:
-            _write(self.model, self.before)
+            write_tensors(self.model, self.before)
             self.model.site, self.worn = None, False
 
 
@@ -161,12 +163,5 @@ def digest(tensors: dict[str, Tensor]) -> str:
     """sha256 of tensors by name."""
     found = hashlib.sha256()
     for name in sorted(tensors):
-        found.update(name.encode() + tensors[name].contiguous().cpu().numpy().tobytes())
+        found.update(name.encode() + tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-@torch.no_grad()
-def _write(model: Model, tensors: dict[str, Tensor]) -> None:
-    state = model.state_dict()
-    for name, value in tensors.items():
-        state[name].copy_(value)

@@ -42,9 +42,7 @@ def norm_shift(model: Model, images: Pixels) -> list[LayerShift]:
         model: with batch norms.
         images: uint8 [N, H, W, 3] RGB of the model's size.
     """
-    layers: dict[str, Any] = {
-        name: layer for name, layer in batch_norms(model).items() if layer.num_batches_tracked is not None
-    }
+    layers: dict[str, Any] = dict(batch_norms(model))
     sums: dict[str, Tensor] = {}
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from passerby.adaptation import Adapted, CameraStatistics, SiteProfile, parse_adaptation
+from passerby.adaptation.base import wearing
 from passerby.adaptation.crops import read_crops
-from passerby.adaptation.on_splits import wearing
 from passerby.adaptation.profile import ProfileCard
 from passerby.commands.device import torch_device
 from passerby.data.datasets.base import image_files
@@ -150,7 +150,7 @@ def _read_cameras(table: Path, folder: Path, paths: Sequence[Path]) -> list[str 
             }
     except OSError as error:
         raise PasserbyError(f"--cameras {table}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise PasserbyError(f"--cameras {table}: no CSV table ({error})") from error
     cameras = [named.get(path.resolve()) for path in paths]
     if not any(cameras):

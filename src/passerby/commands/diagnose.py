@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from passerby.adaptation import AdaBn, Adaptation, Adapted, BntaAdaptation
-from passerby.adaptation.base import batch_norms
-from passerby.adaptation.on_splits import wearing
+from passerby.adaptation.base import batch_norms, wearing
 from passerby.adaptation.shift import LayerShift, norm_shift, place_distance
 from passerby.commands.adapt import open_crops, open_model
 from passerby.errors import PasserbyError

@@ -159,13 +159,18 @@ def _fitted(
 ) -> _Fitted:
     if profile is not None:
         features = site_features(embedder, target, profile, flip=flip, progress=progress)
-        how = " + ".join([profile.card.method, *(["camera"] if profile.cameras else [])])
-        return _Fitted(features, f"site {profile.card.tensors_sha256[:8]} ({how})", profile.card.images)
+        how = _how(profile.card.method if profile.tensors else None, profile.cameras is not None)
+        images = profile.card.images if profile.tensors else None
+        return _Fitted(features, f"site {profile.card.tensors_sha256[:8]} ({how})", images)
     if adaptation is None and not camera_normalise:
         return _Fitted(embedded(embedder, target, flip=flip, progress=progress))
     adapted = AdaptedFeatures(embedder, target, adaptation, camera_normalise, flip, progress=progress)
-    how = " + ".join([*([adaptation.text()] if adaptation else []), *(["camera"] if camera_normalise else [])])
+    how = _how(adaptation.text() if adaptation else None, camera_normalise)
     return _Fitted(adapted, how, adapted.images if adaptation else None)
+
+
+def _how(adaptation: str | None, camera_normalise: bool) -> str:
+    return " + ".join(filter(None, [adaptation, "camera" if camera_normalise else None]))
 
 
 def _record(
