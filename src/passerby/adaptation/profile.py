@@ -64,7 +64,7 @@ class SiteProfile:
     tensors: dict[str, Tensor]
     cameras: CameraStatistics | None
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes it as one safetensors file, atomically.
 
         Raises:
@@ -74,20 +74,20 @@ class SiteProfile:
         if self.cameras is not None:
             tensors |= {_MEAN: self.cameras.mean, _DEVIATION: self.cameras.deviation}
         card = self.card.model_copy(update={"tensors_sha256": digest(tensors)})
-        with atomic_file(path) as temporary:
+        with atomic_file(Path(path)) as temporary:
             try:
                 save_file(tensors, temporary, metadata={_CARD: card.model_dump_json()})
             except SafetensorError as error:
                 raise PasserbyError(f"{path}: cannot be written ({error}); free room there") from error
 
     @classmethod
-    def load(cls, path: Path) -> "SiteProfile":
+    def load(cls, path: str | Path) -> "SiteProfile":
         """Reads a profile.
 
         Raises:
             PasserbyError: when there is none, or it is damaged.
         """
-        if not path.is_file():
+        if not Path(path).is_file():
             raise PasserbyError(f"{path}: no such site profile; make one with `passerby adapt`")
         try:
             with safe_open(path, "pt") as file:

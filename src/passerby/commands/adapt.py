@@ -78,7 +78,7 @@ def adapt(
     )
     profile = SiteProfile(card, adapted.tensors, statistics)
     if out is not None:
-        profile.save(Path(out))
+        profile.save(out)
     return profile
 
 

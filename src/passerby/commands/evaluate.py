@@ -87,7 +87,7 @@ def evaluate(
             raise PasserbyError(f"{file}: a folder; give the name of a file to write")
     model, data_root = Path(model), Path(data_root)
     adaptation = None if adapt is None else parse_adaptation(adapt)
-    profile = None if site is None else SiteProfile.load(Path(site))
+    profile = None if site is None else SiteProfile.load(site)
     if profile is not None and (adaptation is not None or camera_normalise):
         raise PasserbyError("--site: a profile says how to adapt; leave out --adapt and --camera-normalise")
     embedder = load(model, torch_device(device), onnx_card)
