@@ -51,8 +51,8 @@ def products(maps: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         # The gradients of a group norm's affine, one group a map, are these very sums, made in one vectorised pass.
         rows = n * c
         zeros, ones = maps.new_zeros(1, rows), maps.new_ones(1, rows)
-        x, g = maps.reshape(1, rows, h * w), gradient.reshape(1, rows, h * w)
-        # torch before 2.15 trips over an affine that is not there.
+        # torch before 2.15 trips over maps that are not contiguous and an affine that is not there.
+        x, g = (tensor.reshape(1, rows, h * w).contiguous() for tensor in (maps, gradient))
         _, of_scale, of_shift = torch.ops.aten.native_group_norm_backward(
             g, x, zeros, ones, ones.view(rows), 1, rows, h * w, rows, [False, True, True]
         )
