@@ -1,9 +1,12 @@
 """Ranks by counting: shortened rows, whole rows and torch's sort give the same ranks, and bad scores are found."""
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor
 
+from passerby.denormals import denormals_are_zero
 from passerby.evaluation.ranking_counts import _sorted_ranks, match_ranks
 from passerby.evaluation.ranking_labels import Group, Labels
 
@@ -37,6 +40,21 @@ def test_ranks_are_counts(gain: float, levels: int) -> None:
         expected = [k + int((others >= s).sum()) for k, s in enumerate(found, start=1)]
         assert ranks[q, : matches[q]].tolist() == expected
         assert _sorted_ranks(scores, group)[q, : matches[q]].tolist() == expected
+
+
+def test_a_lowest_match_at_zero_counts_no_more_where_tiny_numbers_are_zero() -> None:
+    scores, group = task(2.0, 2)
+    assert (scores == 0).any()
+    seen = []
+
+    def work() -> None:
+        with denormals_are_zero():
+            seen.append(match_ranks(scores, group))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert torch.equal(seen[0], match_ranks(scores, group))
 
 
 @pytest.mark.parametrize("gain", [0.0, 6.0])

@@ -73,6 +73,15 @@ def test_round_trip_gives_the_same_embeddings_to_the_bit(model: Model, card: Mod
     assert names(folder) == ["card.json", "model.safetensors"]
 
 
+def test_saved_weights_hold_no_number_that_slows_a_processor_down(
+    model: Model, card: ModelCard, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        model.neck.weight[:2] = torch.tensor([1e-40, 1.0])
+    save_model(tmp_path / "tiny", model, card)
+    assert load_model(tmp_path / "tiny")[0].neck.weight[:2].tolist() == [0.0, 1.0]
+
+
 def test_versions_name_what_decides_a_result() -> None:
     assert set(current_versions()) == {"python", "passerby", "torch", "torchvision", "timm"}
     assert current_versions()["torch"].split("+")[0] == torch.__version__.split("+")[0]

@@ -18,6 +18,7 @@ from passerby.data.people import write_people
 from passerby.data.settings import DataSettings
 from passerby.data.sources import Source, by_camera, by_domain, listing_digest, open_sources
 from passerby.data.training_set import TrainingSet, build_sampler
+from passerby.denormals import denormals_are_zero
 from passerby.errors import PasserbyError
 from passerby.files import write_text
 from passerby.methods import get_method
@@ -40,6 +41,7 @@ LOOKED_AT = 256
 """Images of each source domain that tell how far it lies from what the model's batch norms know."""
 
 
+@denormals_are_zero()
 def train(
     recipe: Recipe,
     data_root: Path,

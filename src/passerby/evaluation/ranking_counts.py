@@ -62,8 +62,9 @@ def _counted_ranks(
         np.put_along_axis(counts, index, False, axis=1)
         others = _shortened(scores, counts)
     else:
-        # Levelled, what does not count is sorted faster.
-        others = np.maximum(scores, np.nextafter(lowest, np.float32(-np.inf)))
+        # Levelled, what does not count is sorted faster. A step down from 0 has to be one that no processor takes for 0.
+        level = np.minimum(np.nextafter(lowest, np.float32(-np.inf)), lowest - np.finfo(np.float32).tiny)
+        others = np.maximum(scores, level)
         np.put_along_axis(others, index, np.float32(-np.inf), axis=1)
     others.sort(axis=1)
     # A call for each row costs a microsecond, sorting it fifty.

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from passerby.data.images import Preprocessing
+from passerby.denormals import without_denormals
 from passerby.errors import PasserbyError
 from passerby.files import atomic_folder, sha256
 from passerby.models.model import Architecture, Model
@@ -112,7 +113,8 @@ def save_model(folder: Path, model: Model, card: ModelCard) -> None:
     """
     with atomic_folder(folder) as temporary:
         try:
-            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary / WEIGHTS)
+            state = {name: without_denormals(value).contiguous() for name, value in model.state_dict().items()}
+            save_file(state, temporary / WEIGHTS)
         except SafetensorError as error:  # its way to say that the disk is full
             raise PasserbyError(
                 f"{folder / WEIGHTS}: cannot be written ({error}); free room there, then go on with --resume"

@@ -50,10 +50,11 @@ def products(maps: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     if _places_dim(maps) == 2 and maps.numel():
         # The gradients of a group norm's affine, one group a map, are these very sums, made in one vectorised pass.
         rows = n * c
-        neutral = maps.new_zeros(1, rows), maps.new_ones(1, rows), None
-        x, g = maps.reshape(1, rows, h * w), gradient.reshape(1, rows, h * w)
+        zeros, ones = maps.new_zeros(1, rows), maps.new_ones(1, rows)
+        # torch before 2.15 trips over maps that are not contiguous and an affine that is not there.
+        x, g = (tensor.reshape(1, rows, h * w).contiguous() for tensor in (maps, gradient))
         _, of_scale, of_shift = torch.ops.aten.native_group_norm_backward(
-            g, x, *neutral, 1, rows, h * w, rows, [False, True, True]
+            g, x, zeros, ones, ones.view(rows), 1, rows, h * w, rows, [False, True, True]
         )
         return of_scale.view(n, c), of_shift.view(n, c)
     x, g = _as_places(maps, 1), _as_places(gradient, 1)
