@@ -178,12 +178,30 @@ def bench(
     ] = "",
     seeds: Annotated[int, typer.Option(help="Seeds 0 .. N - 1.", min=1)] = 3,
     budget: BudgetOption = "quick",
+    adapt: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measure each model this way: none, camera, an adaptation as in evaluate --adapt, or one and +camera; may be "
+            "repeated. By default none."
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train and measure recipes over seeds, cell by cell, and print the table."""
     from passerby.commands.bench import bench as run
 
-    failed = run(_listed(recipes), data_root, out, overrides or [], protocol, _listed(targets), seeds, budget, device)
+    failed = run(
+        _listed(recipes),
+        data_root,
+        out,
+        overrides or [],
+        protocol,
+        _listed(targets),
+        seeds,
+        budget,
+        device,
+        adapt or ["none"],
+    )
     if failed:
         raise typer.Exit(1)
 

@@ -18,7 +18,8 @@ from passerby.adaptation import CameraStatistics, SiteProfile
 from passerby.adaptation.base import wearing
 from passerby.cli import main
 from passerby.commands.adapt import adapt
-from passerby.commands.evaluate import evaluate, record_name
+from passerby.commands.adapted import record_name
+from passerby.commands.evaluate import evaluate
 from passerby.errors import PasserbyError
 from passerby.evaluation.records import read_record
 from passerby.methods import get_method

@@ -71,6 +71,22 @@ def test_every_cell_once(
     assert [c[0] for c in calls] == ["train", "evaluate"]
 
 
+def test_a_cell_trains_once_and_is_measured_in_every_way(
+    people: Path, sources: str, tiny: list[str], tmp_path: Path, calls: list[list[str]]
+) -> None:
+    out = tmp_path / "bench"
+    assert start(people, out, tiny, sources, seeds=1, ways=["none", "camera"]) == 0
+    assert [c[0] for c in calls] == ["train", "evaluate", "evaluate"]
+    assert sorted(str(r.adapted) for r in read_records(out)) == ["None", "camera"]
+    calls.clear()
+    assert start(people, out, tiny, sources, seeds=1, ways=["adabn:weight=0.5+camera", "camera"]) == 0
+    assert [c[0] for c in calls] == ["evaluate"]
+    assert {r.adapted for r in read_records(out)} == {None, "camera", "adabn:weight=0.5 + camera"}
+    assert len((out / "table.md").read_text().splitlines()) == 2 + 3
+    with pytest.raises(PasserbyError, match="no adaptation 'adbn'"):
+        start(people, out, tiny, sources, ways=["adbn+camera"])
+
+
 def test_carries_on_past_a_failed_cell_and_tries_it_again(
     people: Path, sources: str, tiny: list[str], tmp_path: Path, calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

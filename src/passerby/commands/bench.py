@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from passerby.commands.adapted import How
 from passerby.commands.bench_cell import BenchCell, plain_name
 from passerby.commands.unseen import LEFT_OUT
 from passerby.data.protocols import get_protocol
@@ -33,6 +34,7 @@ def bench(
     seeds: int,
     budget: Budget,
     device: str,
+    ways: Sequence[str] = ("none",),
 ) -> int:
     """Runs every cell that has no record yet, prints and writes OUT/table.md, and returns the number of failed cells.
 
@@ -49,12 +51,15 @@ def bench(
         seeds: seeds 0 .. seeds - 1.
         budget: the same for all.
         device: as in train.
+        ways: how each trained model is fitted to a target before it is measured, as `How.parse` reads it; a cell trains once
+            and has a record for each.
 
     Raises:
         PasserbyError: for bad input, before anything runs.
     """
     console = Console()
-    cells = list(_cells(recipes, out, tuple(overrides), protocol, tuple(targets), seeds, budget))
+    parsed = tuple(map(How.parse, ways))
+    cells = list(_cells(recipes, out, tuple(overrides), protocol, tuple(targets), seeds, budget, parsed))
     open_cells = [cell for cell in cells if not cell.finished]
     _check_data(open_cells, data_root)
     failures: list[str] = []
@@ -105,6 +110,7 @@ def _cells(
     targets: tuple[str, ...],
     seeds: int,
     budget: Budget,
+    ways: tuple[How, ...],
 ) -> Iterator[BenchCell]:
     if not recipes:
         raise PasserbyError("--recipes: empty; name at least one recipe")
@@ -123,7 +129,7 @@ def _cells(
                 digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
                 label = f"{Path(name).stem}-{budget}-{'+'.join(map(plain_name, part.targets))}-s{seed}-{digest}"
                 folder = out / "cells" / label
-                yield BenchCell(name, tuple(own), budget, seed, recipe, part.targets, protocol, folder)
+                yield BenchCell(name, tuple(own), budget, seed, recipe, part.targets, ways, protocol, folder)
 
 
 def _check_data(cells: Sequence[BenchCell], data_root: Path) -> None:

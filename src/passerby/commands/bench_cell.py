@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from passerby.commands.adapted import How, record_name
 from passerby.models.saved import CARD
 from passerby.recipes.recipe import Budget, Recipe
 
@@ -23,7 +24,8 @@ class BenchCell:
         recipe, overrides, budget, seed: what trains; the overrides name the cell's sources.
         settings: the recipe, overrides applied.
         targets: what it is measured on.
-        protocol: how.
+        ways: how the trained model is fitted to a target before it is measured; each is a measurement of its own.
+        protocol: how targets are measured.
         folder: where the run, its log and its records are.
     """
 
@@ -33,6 +35,7 @@ class BenchCell:
     seed: int
     settings: Recipe
     targets: tuple[str, ...]
+    ways: tuple[How, ...]
     protocol: str
     folder: Path
 
@@ -43,8 +46,11 @@ class BenchCell:
 
     @property
     def finished(self) -> bool:
-        """Every target has its record."""
-        return all((self.records / f"{plain_name(target)}.json").exists() for target in self.targets)
+        """Every target has its records."""
+        return all(self._measured(how) for how in self.ways)
+
+    def _measured(self, how: How) -> bool:
+        return all((self.records / record_name(plain_name(target), str(how))).exists() for target in self.targets)
 
     def _trained(self) -> float:
         """Share of the training that the newest log says is done, at most 0.95: measuring comes after."""
@@ -93,8 +99,21 @@ class BenchCell:
             arguments += ["--resume"] if (run / "run.json").exists() else []
             if error := self._call(arguments, lock, on_progress):
                 return error
-        arguments = ["evaluate", str(run), *common, "--targets", ",".join(self.targets), "--protocol", self.protocol]
-        return self._call([*arguments, "--records", str(self.records)], lock, lambda _: None)
+        for how in self.ways:
+            if not self._measured(how):
+                arguments = [
+                    "evaluate",
+                    str(run),
+                    *common,
+                    "--targets",
+                    ",".join(self.targets),
+                    "--protocol",
+                    self.protocol,
+                ]
+                arguments += [*how.arguments(), "--records", str(self.records)]
+                if error := self._call(arguments, lock, lambda _: None):
+                    return error
+        return None
 
     def _call(self, arguments: list[str], lock: int, on_progress: Callable[[float], None]) -> str | None:
         log = self.folder / "log.txt"

@@ -3,28 +3,25 @@
 import hashlib
 import json
 import platform
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from passerby.adaptation import Adaptation, SiteProfile, parse_adaptation
-from passerby.adaptation.on_splits import AdaptedFeatures, site_features
+from passerby.adaptation import SiteProfile, parse_adaptation
+from passerby.commands.adapted import Fitted, How, fit_to, record_name
 from passerby.commands.device import torch_device
 from passerby.commands.unseen import LEFT_OUT, check_protocol, check_unseen
 from passerby.commands.warnings import warn
 from passerby.data.protocols import get_protocol
 from passerby.data.sources import listing_digest
 from passerby.errors import PasserbyError
-from passerby.evaluation.measure import Measurement, SplitFeatures, embedded, measure
+from passerby.evaluation.measure import Measurement, measure
 from passerby.evaluation.records import Record, Trained, summary, write_record
-from passerby.evaluation.targets import Target, open_target
+from passerby.evaluation.targets import open_target
 from passerby.files import sha256, write_text
-from passerby.models.embedder import Embedder
 from passerby.models.load import load, model_folder
 from passerby.models.model import Model
 from passerby.models.onnx import OnnxCard
@@ -86,10 +83,10 @@ def evaluate(
         if file is not None and Path(file).is_dir():
             raise PasserbyError(f"{file}: a folder; give the name of a file to write")
     model, data_root = Path(model), Path(data_root)
-    adaptation = None if adapt is None else parse_adaptation(adapt)
-    profile = None if site is None else SiteProfile.load(site)
-    if profile is not None and (adaptation is not None or camera_normalise):
+    how = How(None if adapt is None else parse_adaptation(adapt), camera_normalise)
+    if site is not None and how != How():
         raise PasserbyError("--site: a profile says how to adapt; leave out --adapt and --camera-normalise")
+    profile = None if site is None else SiteProfile.load(site)
     embedder = load(model, torch_device(device), onnx_card)
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
     check_protocol(protocol, card, targets)
@@ -104,7 +101,7 @@ def evaluate(
     records, measurements = [], []
     for target in opened:
         started = time.perf_counter()
-        fitted = _fitted(embedder, target, adaptation, camera_normalise, profile, flip, console.is_terminal)
+        fitted = fit_to(embedder, target, profile or how, flip, console.is_terminal)
         measurement = measure(target, fitted.features, reranked=rerank)
         seconds = time.perf_counter() - started
         if target.note:
@@ -133,53 +130,13 @@ def evaluate(
     return records
 
 
-def record_name(target: str, adapted: str | None = None) -> str:
-    """File name of a target's record: `viper.json`, `viper+adabn+camera.json`."""
-    how = "" if adapted is None else "+" + re.sub(r"[^\w.=+-]+", "", adapted)
-    return f"{target}{how}.json"
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """How an embedder was fitted to a target, as a record says it."""
-
-    features: SplitFeatures
-    adapted: str | None = None
-    images: float | None = None
-
-
-def _fitted(
-    embedder: Embedder,
-    target: Target,
-    adaptation: Adaptation | None,
-    camera_normalise: bool,
-    profile: SiteProfile | None,
-    flip: bool,
-    progress: bool,
-) -> _Fitted:
-    if profile is not None:
-        features = site_features(embedder, target, profile, flip=flip, progress=progress)
-        how = _how(profile.card.method if profile.tensors else None, profile.cameras is not None)
-        images = profile.card.images if profile.tensors else None
-        return _Fitted(features, f"site {profile.card.tensors_sha256[:8]} ({how})", images)
-    if adaptation is None and not camera_normalise:
-        return _Fitted(embedded(embedder, target, flip=flip, progress=progress))
-    adapted = AdaptedFeatures(embedder, target, adaptation, camera_normalise, flip, progress=progress)
-    how = _how(adaptation.text() if adaptation else None, camera_normalise)
-    return _Fitted(adapted, how, adapted.images if adaptation else None)
-
-
-def _how(adaptation: str | None, camera_normalise: bool) -> str:
-    return " + ".join(filter(None, [adaptation, "camera" if camera_normalise else None]))
-
-
 def _record(
     model: Path,
     card: ModelCard | None,
     measurement: Measurement,
     protocol: str,
     flip: bool,
-    fitted: _Fitted,
+    fitted: Fitted,
     seconds: float,
 ) -> Record:
     target = measurement.target

@@ -1,0 +1,98 @@
+"""How a model is fitted to a place before it is measured, in the words of the command line and of a record."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from passerby.adaptation import Adaptation, SiteProfile, parse_adaptation
+from passerby.adaptation.on_splits import AdaptedFeatures, site_features
+from passerby.evaluation.measure import SplitFeatures, embedded
+from passerby.evaluation.targets import Target
+from passerby.models.embedder import Embedder
+
+CAMERA = "camera"
+
+
+@dataclass(frozen=True)
+class How:
+    """An adaptation of the model, camera normalisation of its embeddings, both or neither.
+
+    Attributes:
+        adaptation: of the model; None leaves it as it is.
+        camera: whether the embeddings of each camera are normalised.
+    """
+
+    adaptation: Adaptation | None = None
+    camera: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `none`, `camera`, an adaptation as `parse_adaptation` reads it, or one and `+camera`.
+
+        Raises:
+            PasserbyError: for an unknown name or parameter.
+        """
+        name, plus, last = text.rpartition("+")
+        if plus and last.strip() == CAMERA:
+            return cls(parse_adaptation(name.strip()), True)
+        if text.strip() in ("none", CAMERA):
+            return cls(None, text.strip() == CAMERA)
+        return cls(parse_adaptation(text.strip()))
+
+    def __str__(self) -> str:
+        """As a record says it: `adabn + camera`; empty for neither."""
+        return _in_words(self.adaptation.text() if self.adaptation else None, self.camera)
+
+    def arguments(self) -> list[str]:
+        """What `passerby evaluate` is told."""
+        adapt = [] if self.adaptation is None else ["--adapt", self.adaptation.text()]
+        return [*adapt, "--camera-normalise"] if self.camera else adapt
+
+
+def record_name(target: str, adapted: str | None = None) -> str:
+    """File name of a target's record: `viper.json`, `viper+adabn+camera.json`."""
+    how = "+" + re.sub(r"[^\w.=+-]+", "", adapted) if adapted else ""
+    return f"{target}{how}.json"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Features of a target's splits, and how they came about, as a record says it.
+
+    Attributes:
+        features: of each split.
+        adapted: `How` in words; None for a model as it was trained.
+        images: how many images each split adapted to, on average; None where the model stayed as it was.
+    """
+
+    features: SplitFeatures
+    adapted: str | None = None
+    images: float | None = None
+
+
+def fit_to(embedder: Embedder, target: Target, how: How | SiteProfile, flip: bool, progress: bool) -> Fitted:
+    """Fits an embedder to a target.
+
+    Args:
+        embedder: the model; it is as it was afterwards.
+        target: whose galleries it is fitted to.
+        how: what to do to each split, or a profile to wear.
+        flip: average the embeddings of an image and its mirror image.
+        progress: show a progress bar.
+
+    Raises:
+        PasserbyError: when the model cannot be fitted this way.
+    """
+    if isinstance(how, SiteProfile):
+        features = site_features(embedder, target, how, flip=flip, progress=progress)
+        made = _in_words(how.card.method if how.tensors else None, how.cameras is not None)
+        images = how.card.images if how.tensors else None
+        return Fitted(features, f"site {how.card.tensors_sha256[:8]} ({made})", images)
+    if how == How():
+        return Fitted(embedded(embedder, target, flip=flip, progress=progress))
+    adapted = AdaptedFeatures(embedder, target, how.adaptation, how.camera, flip, progress=progress)
+    return Fitted(adapted, str(how), adapted.images if how.adaptation else None)
+
+
+def _in_words(adaptation: str | None, camera: bool) -> str:
+    return " + ".join(filter(None, [adaptation, CAMERA if camera else None]))

@@ -1,0 +1,45 @@
+"""How a model is fitted to a place, in words."""
+
+import pytest
+
+from passerby.adaptation import AdaBn, BntaAdaptation
+from passerby.commands.adapted import How, record_name
+from passerby.errors import PasserbyError
+
+
+@pytest.mark.parametrize(
+    ("text", "how", "words", "arguments"),
+    [
+        ("none", How(), "", []),
+        ("camera", How(camera=True), "camera", ["--camera-normalise"]),
+        ("adabn", How(AdaBn()), "adabn", ["--adapt", "adabn"]),
+        (
+            "adabn:weight=0.5 + camera",
+            How(AdaBn(weight=0.5), True),
+            "adabn:weight=0.5 + camera",
+            ["--adapt", "adabn:weight=0.5", "--camera-normalise"],
+        ),
+        (
+            "bnta:lr=1e-3;pairs=64+camera",
+            How(BntaAdaptation(lr=1e-3, pairs=64), True),
+            "bnta:pairs=64;lr=0.001 + camera",
+            ["--adapt", "bnta:pairs=64;lr=0.001", "--camera-normalise"],
+        ),
+    ],
+)
+def test_ways_are_read_and_written(text: str, how: How, words: str, arguments: list[str]) -> None:
+    assert How.parse(text) == how
+    assert str(how) == words
+    assert how.arguments() == arguments
+    assert how == How() or How.parse(words) == how
+
+
+@pytest.mark.parametrize("text", ["", "none+camera", "camera+adabn", "adabn+cameras"])
+def test_other_words_are_refused(text: str) -> None:
+    with pytest.raises(PasserbyError, match="--adapt"):
+        How.parse(text)
+
+
+def test_records_of_one_target_have_names_of_their_own() -> None:
+    assert record_name("viper") == record_name("viper", None) == record_name("viper", "") == "viper.json"
+    assert record_name("viper", "bnta:pairs=64;lr=0.001 + camera") == "viper+bntapairs=64lr=0.001+camera.json"
