@@ -40,10 +40,10 @@ def batch_statistics(model: Model, images: Pixels) -> dict[str, Tensor]:
 def test_weight_1_on_one_batch_is_the_batchs_own_statistics(model: Model, scene: Scene) -> None:
     images = scene(24)
     adapted = AdaBn(weight=1).adapt(model, images)
-    assert (adapted.before, adapted.after) == ({}, {})
+    assert AdaBn().look(model, images) == {}
     name, values = first_norms_input(model, images)
-    torch.testing.assert_close(adapted.tensors[f"{name}.running_mean"].double(), values.mean(1), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(adapted.tensors[f"{name}.running_var"].double(), values.var(1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(adapted[f"{name}.running_mean"].double(), values.mean(1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(adapted[f"{name}.running_var"].double(), values.var(1), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["dualnorm", "batch", "synchronised", "half", "bin"])
@@ -52,7 +52,7 @@ def test_every_layer_sees_what_the_layers_before_put_out_when_they_normalise_by_
 ) -> None:
     model, images = build(norm), scene(24)
     expected = batch_statistics(model, images)
-    found = AdaBn(weight=1).adapt(model, images).tensors
+    found = AdaBn(weight=1).adapt(model, images)
     assert {f"{name}.{key}" for name in batch_norms(model) for key in ("running_mean", "running_var")} == set(found)
     assert {"neck.running_mean", "parts.local.2.1.running_var"} <= set(found)
     for name, value in found.items():
@@ -61,8 +61,8 @@ def test_every_layer_sees_what_the_layers_before_put_out_when_they_normalise_by_
 
 @pytest.mark.parametrize("weight", [0.3, 0.75])
 def test_the_weight_mixes_new_statistics_with_the_sources(weight: float, model: Model, scene: Scene) -> None:
-    new = AdaBn(weight=1).adapt(model, scene(24)).tensors
-    mixed = AdaBn(weight=weight).adapt(model, scene(24)).tensors
+    new = AdaBn(weight=1).adapt(model, scene(24))
+    mixed = AdaBn(weight=weight).adapt(model, scene(24))
     for name, old in model.state_dict().items():
         if name in mixed:
             torch.testing.assert_close(mixed[name], (1 - weight) * old + weight * new[name])
@@ -73,7 +73,7 @@ def test_batches_count_evenly(model: Model, scene: Scene) -> None:
     images = scene(128)
     order = torch.randperm(128, generator=torch.Generator().manual_seed(5)).numpy()
     batches = [batch_statistics(model, images[order[half]]) for half in (slice(0, 64), slice(64, 128))]
-    found = AdaBn(weight=1).adapt(model, images, seed=5).tensors
+    found = AdaBn(weight=1).adapt(model, images, seed=5)
     for name, value in found.items():
         torch.testing.assert_close(value, (batches[0][name] + batches[1][name]) / 2, rtol=1e-4, atol=1e-5, msg=name)
 

@@ -82,11 +82,11 @@ def test_the_model_is_what_it_was(
     check = unchanged(model)
     adapted = adaptation.adapt(model, scene())
     check()
-    changed = {name for name, value in adapted.tensors.items() if not torch.equal(value, model.state_dict()[name])}
+    changed = {name for name, value in adapted.items() if not torch.equal(value, model.state_dict()[name])}
     # What is frozen in the model rests: the BNNeck's bias, here the whole backbone's parameters too.
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert not changed & frozen
-    assert bool(changed) == bool(adapted.tensors.keys() - frozen)
+    assert bool(changed) == bool(adapted.keys() - frozen)
 
 
 @pytest.mark.parametrize("adaptation", [MANY[name] for name in ("adabn", "entropy", "bnta", "bnta all")])
@@ -137,8 +137,8 @@ def test_the_tensors_that_move_are_returned_and_no_others_change(
     adapted = adaptation.adapt(model, scene())
     moving = names_of(model, adaptation)
     state = model.state_dict()
-    assert list(adapted.tensors) == [name for name in state if name in moving]
-    for name, value in adapted.tensors.items():
+    assert list(adapted) == [name for name in state if name in moving]
+    for name, value in adapted.items():
         assert value.shape == state[name].shape
         assert (not torch.equal(value, state[name])) == (name in changed), name
     # Where batch norms normalise by the batch, all of their statistics follow; what does not move is put back.
@@ -167,24 +167,22 @@ def test_each_kind_does_move_in_every_batch_norm_of_the_backbone(
     assert len(norms) == 15
     for name in norms:
         for key in of_backbone:
-            assert not torch.equal(adapted.tensors[f"{name}.{key}"], state[f"{name}.{key}"]), (name, key)
+            assert not torch.equal(adapted[f"{name}.{key}"], state[f"{name}.{key}"]), (name, key)
 
 
 @every_adaptation
 def test_same_seed_same_result(adaptation: Adaptation, build: Build, scene: Scene) -> None:
     images = scene(100) if isinstance(adaptation, AdaBn) else scene(24)  # two batches at least
     first, again, other = (adaptation.adapt(build(), images, seed) for seed in (3, 3, 4))
-    assert first.before == again.before
-    assert first.after == again.after
-    assert all(torch.equal(first.tensors[name], again.tensors[name]) for name in first.tensors)
+    assert all(torch.equal(first[name], again[name]) for name in first)
     if not isinstance(adaptation, Entropy):  # all of its images make one batch
-        assert any(not torch.equal(first.tensors[name], other.tensors[name]) for name in first.tensors)
+        assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_a_backbone_that_is_frozen(training: bool, model: Model, scene: Scene) -> None:
     model.backbone.requires_grad_(training)
-    adapted = BntaAdaptation(**FEW).adapt(model, scene()).tensors
+    adapted = BntaAdaptation(**FEW).adapt(model, scene())
     state = model.state_dict()
     first = "backbone.network.conv1.1"
     assert torch.equal(adapted[f"{first}.weight"], state[f"{first}.weight"]) != training
@@ -204,7 +202,7 @@ def test_a_model_that_is_frozen_is_no_surprise(model: Model, scene: Scene, uncha
 
 def test_the_necks_bias_is_no_part_of_what_is_learnt(model: Model, scene: Scene) -> None:
     state = model.state_dict()
-    adapted = Entropy(lr=0.01).adapt(model, scene()).tensors
+    adapted = Entropy(lr=0.01).adapt(model, scene())
     assert torch.equal(adapted["neck.bias"], state["neck.bias"])
     assert not torch.equal(adapted["neck.weight"], state["neck.weight"])
     # Nothing else of the embedding's road is left out.
@@ -220,7 +218,7 @@ def test_any_norm_of_the_house(norm: str, build: Build, scene: Scene, unchanged:
     check = unchanged(model)
     for adaptation in (AdaBn(), MANY["bnta"]):
         adapted = adaptation.adapt(model, scene())
-        own = {name.rpartition(".")[0] for name in adapted.tensors}
+        own = {name.rpartition(".")[0] for name in adapted}
         assert own
         assert not any(isinstance(model.get_submodule(name), InstanceNorm2d) for name in own)
         check()
@@ -233,12 +231,12 @@ def test_instance_norms_of_batch_instance_norms_move_and_their_gates_rest(build:
     with torch.no_grad():
         for layer in layers.values():
             layer.gate.fill_(0.5)  # at 1 nothing of the instance norm is seen
-    adapted = BntaAdaptation(**FEW, moves=("instance",)).adapt(model, scene()).tensors
+    adapted = BntaAdaptation(**FEW, moves=("instance",)).adapt(model, scene())
     own = {f"{name}.{key}" for name in layers for key in ("instance_weight", "instance_bias")}
     assert adapted.keys() == own
     state = model.state_dict()
     assert all(not torch.equal(value, state[name]) for name, value in adapted.items())
-    of_batch = BntaAdaptation(**FEW, moves=("weight", "bias")).adapt(model, scene()).tensors
+    of_batch = BntaAdaptation(**FEW, moves=("weight", "bias")).adapt(model, scene())
     assert not own & of_batch.keys()
     assert {f"{name}.{key}" for name in layers for key in ("weight", "bias")} <= of_batch.keys()
 
@@ -253,7 +251,7 @@ def test_moves_that_match_nothing(norm: str, build: Build, scene: Scene, unchang
         BntaAdaptation(**FEW, moves=("instance",)).adapt(model, scene())
     check()
     # Beside something that there is, it does no harm.
-    adapted = BntaAdaptation(**FEW, moves=("instance", "mean")).adapt(model, scene()).tensors
+    adapted = BntaAdaptation(**FEW, moves=("instance", "mean")).adapt(model, scene())
     assert {name.rpartition(".")[2] for name in adapted} == {"running_mean"}
 
 
@@ -268,7 +266,7 @@ def test_too_few_images_and_one_image_again_and_again(
     with pytest.raises(PasserbyError, match=rf"--adapt {kind}: all 9 images are the same"):
         adaptation.adapt(model, scene(1).repeat(9, 0))
     adapted = adaptation.adapt(model, scene(4))
-    assert all(bool(value.isfinite().all()) for value in adapted.tensors.values())
+    assert all(bool(value.isfinite().all()) for value in adapted.values())
     check()
 
 
@@ -429,6 +427,6 @@ def test_images_may_lie_in_a_file(model: Model, scene: Scene, tmp_path: Any) -> 
     images = scene(12)
     mapped: Any = np.memmap(tmp_path / "crops", np.uint8, "w+", shape=images.shape)
     mapped[:] = images
-    expected: dict[str, Tensor] = AdaBn().adapt(model, images).tensors
-    found = AdaBn().adapt(model, mapped).tensors
+    expected: dict[str, Tensor] = AdaBn().adapt(model, images)
+    found = AdaBn().adapt(model, mapped)
     assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -29,22 +29,14 @@ def plain_entropy(embedding: Tensor, neighbours: int, temperature: float) -> flo
 
 
 @pytest.mark.parametrize(("neighbours", "temperature"), [(50, 0.1), (3, 0.5)])
-def test_before_and_after_are_the_plain_entropy(
-    neighbours: int, temperature: float, model: Model, scene: Scene
-) -> None:
-    images = scene(20)
-    adapted = Entropy(neighbours=neighbours, temperature=temperature, lr=0.01).adapt(model, images)
-    before = plain_entropy(model.embed(images), neighbours, temperature)
-    with wearing(model, adapted.tensors):
-        after = plain_entropy(model.embed(images), neighbours, temperature)
-    assert adapted.before == {"entropy": pytest.approx(before, rel=1e-4)}
-    assert adapted.after == {"entropy": pytest.approx(after, rel=1e-4)}
-    assert adapted.before["entropy"] < math.log(min(neighbours, 19))
+def test_a_look_gives_the_plain_entropy(neighbours: int, temperature: float, model: Model, scene: Scene) -> None:
+    images, rule = scene(20), Entropy(neighbours=neighbours, temperature=temperature, lr=0.01)
+    found = rule.look(model, images)
+    assert found == {"entropy": pytest.approx(plain_entropy(model.embed(images), neighbours, temperature), rel=1e-4)}
+    assert found["entropy"] < math.log(min(neighbours, 19))
 
 
-def test_before_and_after_of_many_images_a_block_at_a_time(
-    model: Model, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_images_a_block_at_a_time(model: Model, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     images, seen = scene(200), []
     entropy = Entropy._entropy
 
@@ -53,13 +45,13 @@ def test_before_and_after_of_many_images_a_block_at_a_time(
         return entropy(self, embedding, rows, bank)
 
     monkeypatch.setattr(Entropy, "_entropy", watched)
-    adapted = Entropy(lr=0.01).adapt(model, images)
-    assert adapted.before == {"entropy": pytest.approx(plain_entropy(model.embed(images), 50, 0.1), rel=1e-4)}
-    with wearing(model, adapted.tensors):
-        assert adapted.after == {"entropy": pytest.approx(plain_entropy(model.embed(images), 50, 0.1), rel=1e-4)}
-    # Never all images against all images, and everything once: before, in training, after.
+    rule = Entropy(lr=0.01)
+    with wearing(model, rule.adapt(model, images)):
+        expected = plain_entropy(model.embed(images), 50, 0.1)
+        assert rule.look(model, images) == {"entropy": pytest.approx(expected, rel=1e-4)}
+    # Never all images against all images, and everything once: in training, and in the look.
     assert max(rows for rows, _, _ in seen) <= 1.5 * BATCH < 200
-    assert sum(rows for rows, _, _ in seen) == 3 * 200
+    assert sum(rows for rows, _, _ in seen) == 2 * 200
     assert sum(rows for rows, _, learns in seen if learns) == 200
     assert {bank for _, bank, _ in seen} == {200}
 
@@ -102,15 +94,20 @@ def test_the_gradients_are_those_of_the_plain_rule(model: Model, scene: Scene, m
 
 def test_it_falls_by_its_steps_and_not_by_the_statistics_alone(model: Model, scene: Scene) -> None:
     images = scene(32)
-    still, moved = (Entropy(lr=lr, epochs=10, momentum=1).adapt(model, images) for lr in (1e-12, 0.01))
-    assert moved.after["entropy"] < still.after["entropy"] - 0.1
-    assert moved.after["entropy"] < moved.before["entropy"] - 0.1
+    after = []
+    for lr in (1e-12, 0.01):
+        rule = Entropy(lr=lr, epochs=10, momentum=1)
+        with wearing(model, rule.adapt(model, images)):
+            after.append(rule.look(model, images)["entropy"])
+    still, moved = after
+    assert moved < still - 0.1
+    assert moved < Entropy().look(model, images)["entropy"] - 0.1
 
 
 def test_part_heads_are_returned_as_they_were(model: Model, build: Build, scene: Scene) -> None:
-    adapted = Entropy(lr=0.01).adapt(model, scene(12)).tensors
+    adapted = Entropy(lr=0.01).adapt(model, scene(12))
     heads = {name for name in adapted if name.startswith("parts.")}
     assert heads
     assert all(torch.equal(adapted[name], model.state_dict()[name]) for name in heads)
     without = Entropy(lr=0.01).adapt(build(stripes=0), scene(12))
-    assert not any(name.startswith("parts.") for name in without.tensors)
+    assert not any(name.startswith("parts.") for name in without)

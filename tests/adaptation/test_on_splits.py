@@ -110,7 +110,7 @@ def test_it_adapts_to_the_gallery_of_each_split_anew(
         assert np.array_equal(images, model.preprocessing.read_many(paths(split.gallery)))
         assert seed == 6
         adapted = adapt(adaptation, model, images, 6)
-        with wearing(model, adapted.tensors):
+        with wearing(model, adapted):
             expected = [model.embed(paths(side)) for side in (split.query, split.gallery)]
         torch.testing.assert_close(query, expected[0])
         torch.testing.assert_close(gallery, expected[1])
@@ -174,7 +174,7 @@ def test_adapting_comes_before_camera_normalisation(model: Model, target: Target
     split = target.splits[0]
     query, gallery = AdaptedFeatures(model, target, AdaBn(weight=1), camera_normalise=True)(split)
     adapted = AdaBn(weight=1).adapt(model, model.preprocessing.read_many(paths(split.gallery)))
-    with wearing(model, adapted.tensors):
+    with wearing(model, adapted):
         of_gallery = model.embed(paths(split.gallery))
         left_over = model.embed([s.image for s in split.left_over if s.camera == 1])
         of_query = model.embed(paths(split.query))
@@ -224,7 +224,7 @@ def test_too_few_images_in_all_for_camera_normalisation(model: Model, market: Ma
 def test_flip_averages_mirror_images(model: Model, target: Target) -> None:
     split = target.splits[0]
     adapted = AdaBn().adapt(model, model.preprocessing.read_many(paths(split.gallery)))
-    with wearing(model, adapted.tensors):
+    with wearing(model, adapted):
         expected = model.embed(paths(split.gallery), flip=True)
     _, gallery = AdaptedFeatures(model, target, AdaBn(), camera_normalise=False, flip=True)(split)
     torch.testing.assert_close(gallery, expected)
@@ -337,7 +337,7 @@ def test_features_by_a_model_that_wears_a_profile(
         date="2026-01-02",
     )
     crops = model.preprocessing.read_many(paths(target.splits[0].left_over))
-    tensors = AdaBn(weight=1).adapt(model, crops).tensors
+    tensors = AdaBn(weight=1).adapt(model, crops)
     profile = SiteProfile(card, tensors, statistics if with_cameras else None)
     check = unchanged(model)
     features = site_features(model, target, profile)

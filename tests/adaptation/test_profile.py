@@ -41,7 +41,7 @@ def card(**changes: Any) -> ProfileCard:
 def site(model: Model, scene: Scene) -> SiteProfile:
     """A profile of `model`, which stands for a saved one."""
     model.weights_sha256 = "ab" * 32
-    return SiteProfile(card(), AdaBn(weight=1).adapt(model, scene()).tensors, None)
+    return SiteProfile(card(), AdaBn(weight=1).adapt(model, scene()), None)
 
 
 @pytest.fixture

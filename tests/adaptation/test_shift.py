@@ -66,7 +66,7 @@ def test_the_first_norm_from_the_pixels(model: Model, scene: Scene) -> None:
 def test_images_that_the_statistics_are_of_are_at_no_distance(model: Model, scene: Scene) -> None:
     images = scene(64)
     far = norm_shift(model, images)
-    with wearing(model, AdaBn(weight=1).adapt(model, images).tensors):
+    with wearing(model, AdaBn(weight=1).adapt(model, images)):
         near = norm_shift(model, images)
         other = norm_shift(model, 255 - scene(64, seed=1) // 4)
     for shift in near:
@@ -121,6 +121,6 @@ def test_a_compiled_model(build: Build, scene: Scene) -> None:
     for shift, plain in zip(found, expected, strict=True):
         torch.testing.assert_close(shift.mean, plain.mean)
         torch.testing.assert_close(shift.deviation, plain.deviation)
-    adapted = AdaBn(weight=1).adapt(model, images).tensors
+    adapted = AdaBn(weight=1).adapt(model, images)
     with wearing(model, adapted):
         assert place_distance(norm_shift(model, images)) < 0.05

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from passerby.adaptation.adabn import AdaBn
-from passerby.adaptation.base import Adaptation, Adapted
+from passerby.adaptation.base import Adaptation
 from passerby.adaptation.bnta import BntaAdaptation
 from passerby.adaptation.camera import CameraStatistics
 from passerby.adaptation.entropy import Entropy
@@ -18,7 +18,6 @@ __all__ = [
     "ADAPTATIONS",
     "AdaBn",
     "Adaptation",
-    "Adapted",
     "BntaAdaptation",
     "CameraStatistics",
     "Entropy",

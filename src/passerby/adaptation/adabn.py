@@ -25,7 +25,7 @@ class AdaBn(Adaptation):
         """Statistics alone."""
         return ("mean", "variance")
 
-    def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    def change(self, model: Model, images: Pixels, seed: int) -> None:
         """Mixes the statistics."""
         layers = list(batch_norms(model).values())
         source = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
@@ -37,4 +37,3 @@ class AdaBn(Adaptation):
             for layer, (mean, variance) in zip(layers, source, strict=True):
                 layer.running_mean.copy_(torch.lerp(mean, layer.running_mean, self.weight))
                 layer.running_var.copy_(torch.lerp(variance, layer.running_var, self.weight))
-        return {}, {}

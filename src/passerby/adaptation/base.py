@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol, cast
 
@@ -39,21 +38,6 @@ class BatchNorm(Protocol):
         """Normalise by the running statistics."""
 
 
-@dataclass(frozen=True)
-class Adapted:
-    """What an adaptation came to.
-
-    Attributes:
-        tensors: the tensors that may have changed, by their names in the model, with their new values.
-        before: what the method says of the images with the model as it was (its losses), by name.
-        after: the same with the new values.
-    """
-
-    tensors: dict[str, Tensor]
-    before: dict[str, float]
-    after: dict[str, float]
-
-
 class Adaptation(BaseModel, ABC):
     """A way to adapt a model to unlabelled images; its fields are its parameters. The contract is tent's (Wang et al., 2021)."""
 
@@ -86,16 +70,28 @@ class Adaptation(BaseModel, ABC):
             )
 
     @abstractmethod
-    def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Changes the tensors of `moving`, and maybe others, which are put back; says what `Adapted` calls before and after."""
+    def change(self, model: Model, images: Pixels, seed: int) -> None:
+        """Changes the tensors of `moving`, and maybe others, which are put back."""
 
-    def adapt(self, model: Model, images: Pixels, seed: int = 0) -> Adapted:
-        """Adapts to images, and puts every tensor of the model back: what came of it is returned.
+    def look(self, model: Model, images: Pixels) -> dict[str, float]:
+        """What the method says of images without adapting: its losses by name, none where it has none.
+
+        Args:
+            model: in eval mode.
+            images: as in `adapt`.
+        """
+        return {}
+
+    def adapt(self, model: Model, images: Pixels, seed: int = 0) -> dict[str, Tensor]:
+        """Adapts to images, and puts every tensor of the model back.
 
         Args:
             model: a trained model.
             images: uint8 [N, H, W, 3] RGB of the model's size, unlabelled.
             seed: fixes the order of images.
+
+        Returns:
+            the tensors that may have changed, by their names in the model, with their new values.
 
         Raises:
             PasserbyError: when the model, or so few images, cannot be adapted; the model is as it was then too.
@@ -114,7 +110,7 @@ class Adaptation(BaseModel, ABC):
                 f"--adapt {self.name}: the model has none of what should move ({', '.join(self.moving())}); choose other moves"
             )
         with _put_back(model):
-            before, after = self.change(model, images, seed)
+            self.change(model, images, seed)
             state = model.state_dict()
             tensors = {name: state[name].detach().cpu().clone() for name in names}
         broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
@@ -122,7 +118,7 @@ class Adaptation(BaseModel, ABC):
             raise PasserbyError(
                 f"--adapt {self.name}: {broken[0]} is not finite after adapting; lower the learning rate, or look at the images"
             )
-        return Adapted(tensors, before, after)
+        return tensors
 
 
 def batch_norms(model: nn.Module) -> dict[str, BatchNorm]:

@@ -72,15 +72,13 @@ class BntaAdaptation(Adaptation):
                 "--adapt bnta: the model has no part heads (train one with a bnta recipe); adabn adapts any model with batch norms"
             )
 
-    def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    def change(self, model: Model, images: Pixels, seed: int) -> None:
         """Takes the steps of one adaptation."""
 
         def parts_of(rows: Tensor) -> Parts:
             return _parts(model, images[rows.numpy()])
 
-        known = _every_part(model, images)
-        pairs = nearest_part_pairs(known.embedding, min(self.pairs, len(images) // 2))
-        before = self._look(pairs, lambda rows: Parts(known.embedding[rows], known.position[rows]))
+        pairs = self._pairs(_every_part(model, images))
         moved, state = moving_tensors(model, self.moves), model.state_dict()
         statistics = {"mean", "variance"} & set(self.moves)
         resting = {
@@ -101,15 +99,20 @@ class BntaAdaptation(Adaptation):
                         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
                         optimizer.step()
         write_tensors(model, resting)  # normalising by batches moved both statistics
-        return before, self._look(pairs, parts_of)
 
-    @torch.no_grad()
-    def _look(self, pairs: Pairs, parts_of: Callable[[Tensor], Parts]) -> dict[str, float]:
-        """The losses of all pairs with the running statistics, weighted as they are in training: means over the batches."""
-        batches = even_batches(len(pairs.part), self.batch_pairs)
+    def look(self, model: Model, images: Pixels) -> dict[str, float]:
+        """The losses of the pairs that the model finds, weighted as they are in adapting: means over their batches."""
+        known = _every_part(model, images)
+        pairs = self._pairs(known)
         every = torch.arange(len(pairs.part))
-        losses = [self._losses(pairs, every[b], parts_of) for b in batches]
+        losses = [
+            self._losses(pairs, every[batch], lambda rows: Parts(known.embedding[rows], known.position[rows]))
+            for batch in even_batches(len(every), self.batch_pairs)
+        ]
         return {name: float(torch.stack([values[name] for values in losses]).mean()) for name in losses[0]}
+
+    def _pairs(self, known: Parts) -> Pairs:
+        return nearest_part_pairs(known.embedding, min(self.pairs, len(known.embedding) // 2))
 
     def _losses(self, pairs: Pairs, chosen: Tensor, parts_of: Callable[[Tensor], Parts]) -> dict[str, Tensor]:
         """Both terms of eq. 13 of some pairs; `parts_of` gives the parts of images by their rows."""

@@ -41,10 +41,9 @@ class Entropy(Adaptation):
         """Everything of the batch norms."""
         return ("mean", "variance", "weight", "bias")
 
-    def change(self, model: Model, images: Pixels, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    def change(self, model: Model, images: Pixels, seed: int) -> None:
         """Minimises the entropy."""
         bank = self._embed(model, images)
-        before = self._mean_entropy(bank)
         generator = torch.Generator().manual_seed(seed)
         with gradients_for(model, moving_tensors(model, self.moving())) as parameters:
             if not parameters:
@@ -61,16 +60,18 @@ class Entropy(Adaptation):
                         optimizer.zero_grad()
                         self._entropy(embedding, rows, bank).mean().backward()  # type: ignore[no-untyped-call]
                         optimizer.step()
-        return {"entropy": before}, {"entropy": self._mean_entropy(self._embed(model, images))}
+
+    def look(self, model: Model, images: Pixels) -> dict[str, float]:
+        """The mean entropy of the images among each other."""
+        bank = self._embed(model, images)
+        rows = torch.arange(len(bank))
+        entropies = [self._entropy(bank[b], rows[b], bank) for b in even_batches(len(bank))]
+        return {"entropy": float(torch.cat(entropies).mean())}
 
     @torch.no_grad()
     def _embed(self, model: Model, images: Pixels) -> Tensor:
         batches = [model(network_input(model, images[b])).embedding for b in even_batches(len(images))]
         return F.normalize(torch.cat(batches))
-
-    def _mean_entropy(self, bank: Tensor) -> float:
-        rows = torch.arange(len(bank))
-        return float(torch.cat([self._entropy(bank[b], rows[b], bank) for b in even_batches(len(bank))]).mean())
 
     def _entropy(self, embedding: Tensor, rows: Tensor, bank: Tensor) -> Tensor:
         """Entropy [n] of the softmax over the similarities [n, neighbours] to the nearest others in the bank."""

@@ -83,8 +83,7 @@ class AdaptedFeatures:
         assert isinstance(self.embedder, Model)
         assert self.adaptation is not None
         gallery = self.pixels[[self.rows[s] for s in split.gallery]]
-        adapted = self.adaptation.adapt(self.embedder, gallery, self.seed)
-        with wearing(self.embedder, adapted.tensors):
+        with wearing(self.embedder, self.adaptation.adapt(self.embedder, gallery, self.seed)):
             return self._embed(samples)
 
     def _embed(self, samples: Sequence[Sample]) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from passerby.adaptation import Adapted, CameraStatistics, SiteProfile, parse_adaptation
+from passerby.adaptation import CameraStatistics, SiteProfile, parse_adaptation
 from passerby.adaptation.base import wearing
 from passerby.adaptation.crops import read_crops
 from passerby.adaptation.profile import ProfileCard
@@ -58,11 +58,12 @@ def adapt(
     if chosen == "none" and named is None:
         raise PasserbyError("--method none: without --cameras there is nothing to make a profile of")
     adaptation = None if chosen == "none" else parse_adaptation(chosen)
-    adapted = Adapted({}, {}, {}) if adaptation is None else adaptation.adapt(loaded, pixels, seed)
-    statistics = None
-    if named is not None:
-        with wearing(loaded, adapted.tensors):
-            statistics = CameraStatistics.of(loaded.embed(pixels, progress=progress), named)
+    tensors = {} if adaptation is None else adaptation.adapt(loaded, pixels, seed)
+    before = {} if adaptation is None else adaptation.look(loaded, pixels)
+    with wearing(loaded, tensors):
+        after = {} if adaptation is None else adaptation.look(loaded, pixels)
+        embeddings = None if named is None else loaded.embed(pixels, progress=progress)
+    statistics = None if named is None or embeddings is None else CameraStatistics.of(embeddings, named)
     assert loaded.weights_sha256 is not None
     card = ProfileCard(
         model_sha256=loaded.weights_sha256,
@@ -71,12 +72,12 @@ def adapt(
         images=len(pixels),
         cameras=() if statistics is None else statistics.cameras,
         seed=seed,
-        before=adapted.before,
-        after=adapted.after,
+        before=before,
+        after=after,
         code_version=code_version(),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
-    profile = SiteProfile(card, adapted.tensors, statistics)
+    profile = SiteProfile(card, tensors, statistics)
     if out is not None:
         profile.save(out)
     return profile

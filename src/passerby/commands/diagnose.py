@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from passerby.adaptation import AdaBn, Adaptation, Adapted, BntaAdaptation
+from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation
 from passerby.adaptation.base import batch_norms, wearing
 from passerby.adaptation.shift import LayerShift, norm_shift, place_distance
 from passerby.commands.adapt import open_crops, open_model
@@ -29,7 +29,7 @@ class Diagnosis:
         familiar: the same of each domain that trained the model; empty where its card does not say.
         layers: of each batch norm.
         method: that adapted, `bnta` or `adabn`.
-        adapted: what adapting came to.
+        losses: of the method before and after adapting, by name.
         adapted_layers: of each batch norm after adapting.
         changes: see `shift_cards`.
     """
@@ -38,7 +38,7 @@ class Diagnosis:
     familiar: dict[str, float]
     layers: list[LayerShift]
     method: str
-    adapted: Adapted
+    losses: dict[str, tuple[float, float]]
     adapted_layers: list[LayerShift]
     changes: dict[str, list[float]]
 
@@ -79,11 +79,20 @@ def diagnose(
     _, pixels = open_crops(Path(images), loaded, progress)
     adaptation: Adaptation = AdaBn() if loaded.parts is None else BntaAdaptation()
     layers = norm_shift(loaded, pixels)
-    adapted = adaptation.adapt(loaded, pixels, seed)
-    changes = _changes(loaded, adapted)
-    with wearing(loaded, adapted.tensors):
-        after = norm_shift(loaded, pixels)
-    return Diagnosis(place_distance(layers), dict(card.familiar), layers, adaptation.name, adapted, after, changes)
+    tensors = adaptation.adapt(loaded, pixels, seed)
+    before = adaptation.look(loaded, pixels)
+    changes = _changes(loaded, tensors)
+    with wearing(loaded, tensors):
+        adapted_layers, after = norm_shift(loaded, pixels), adaptation.look(loaded, pixels)
+    return Diagnosis(
+        distance=place_distance(layers),
+        familiar=dict(card.familiar),
+        layers=layers,
+        method=adaptation.name,
+        losses={name: (value, after[name]) for name, value in before.items()},
+        adapted_layers=adapted_layers,
+        changes=changes,
+    )
 
 
 def show_diagnosis(diagnosis: Diagnosis, title: str, report: Path | None) -> None:
@@ -97,8 +106,8 @@ def show_diagnosis(diagnosis: Diagnosis, title: str, report: Path | None) -> Non
     table.add_row("this place", f"{diagnosis.distance:.3f}")
     table.add_row(f"this place, adapted ({diagnosis.method})", f"{place_distance(diagnosis.adapted_layers):.3f}")
     console.print(table)
-    for name, value in diagnosis.adapted.before.items():
-        console.print(f"{name} loss: {value:.3f} -> {diagnosis.adapted.after[name]:.3f} adapted", highlight=False)
+    for name, (before, after) in diagnosis.losses.items():
+        console.print(f"{name} loss: {before:.3f} -> {after:.3f} adapted", highlight=False)
     console.print(diagnosis.verdict, style="bold")
     if report is not None:
         from passerby.report.page import write_page
@@ -107,22 +116,21 @@ def show_diagnosis(diagnosis: Diagnosis, title: str, report: Path | None) -> Non
         facts = [("distance of this place", f"{diagnosis.distance:.3f}")]
         facts += [(f"distance of {name}, trained on", f"{value:.3f}") for name, value in diagnosis.familiar.items()]
         facts += [
-            (f"{name} loss", f"{value:.3f}, {diagnosis.adapted.after[name]:.3f} adapted")
-            for name, value in diagnosis.adapted.before.items()
+            (f"{name} loss", f"{before:.3f}, {after:.3f} adapted") for name, (before, after) in diagnosis.losses.items()
         ]
         cards = shift_cards(diagnosis.layers, diagnosis.adapted_layers, diagnosis.changes)
         write_page(report, title, diagnosis.verdict, facts, cards)
         console.print(f"report: {report}")
 
 
-def _changes(model: Model, adapted: Adapted) -> dict[str, list[float]]:
+def _changes(model: Model, tensors: dict[str, torch.Tensor]) -> dict[str, list[float]]:
     """Of each kind of parameter and each batch norm: |new - old| / |old|, both summed over channels."""
     own = {"mean": "running_mean", "variance": "running_var", "weight": "weight", "bias": "bias"}
     state = model.state_dict()
     changes: dict[str, list[float]] = {}
     for kind, key in own.items():
         names = [f"{layer}.{key}" for layer in batch_norms(model)]
-        values = [_change(state[name], adapted.tensors[name]) for name in names if name in adapted.tensors]
+        values = [_change(state[name], tensors[name]) for name in names if name in tensors]
         if any(values):
             changes[kind] = values
     return changes
