@@ -100,7 +100,7 @@ def test_the_digest_is_of_every_name_and_every_value(
 
 def test_kernels_laid_out_otherwise_come_back(model: Model, scene: Scene, tmp_path: Path) -> None:
     model.weights_sha256 = "ab" * 32
-    adapted = BntaAdaptation(lr=0.01, moves=("convolution",)).adapt(model, scene()).tensors
+    adapted = BntaAdaptation(lr=0.01, moves=("convolution",)).adapt(model, scene())
     assert any(not value.is_contiguous() for value in adapted.values())
     SiteProfile(card(), adapted, None).save(tmp_path / "lobby.safetensors")
     read = SiteProfile.load(tmp_path / "lobby.safetensors").tensors
@@ -185,7 +185,7 @@ def test_off_a_second_time_does_nothing(site: SiteProfile, model: Model, scene: 
     first.remove()
     check()
     # Not even under the next one.
-    second = SiteProfile(card(images=12), AdaBn(weight=0.5).adapt(model, scene(12)).tensors, None).apply(model)
+    second = SiteProfile(card(images=12), AdaBn(weight=0.5).adapt(model, scene(12)), None).apply(model)
     worn = unchanged(model)
     first.remove()
     worn()

@@ -136,7 +136,7 @@ def test_a_place_by_hand(trained: Any) -> None:
         state = model.state_dict()
         for kind, key in (("mean", "running_mean"), ("variance", "running_var")):
             changes = [
-                float((adapted.tensors[f"{name}.{key}"] - state[f"{name}.{key}"]).abs().sum())
+                float((adapted[f"{name}.{key}"] - state[f"{name}.{key}"]).abs().sum())
                 / float(state[f"{name}.{key}"].abs().sum())
                 for name in batch_norms(model)
             ]
@@ -154,7 +154,7 @@ def test_a_strange_place_is_far_and_a_source_is_not(trained: Any, strange: Path,
     model, card = load_model(trained.plain / "model")
     pixels = {name: model.preprocessing.read_many(sorted((trained.data / name).iterdir())) for name in ("one", "two")}
     known = AdaBn(weight=1).adapt(model, np.concatenate(list(pixels.values())))
-    with wearing(model, known.tensors):
+    with wearing(model, known):
         familiar = {name: place_distance(norm_shift(model, images)) for name, images in pixels.items()}
         save_model(tmp_path / "model", model, card.model_copy(update={"familiar": familiar}))
     near = diagnose(tmp_path / "model", trained.data / "one", device="cpu")
