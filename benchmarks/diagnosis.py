@@ -49,7 +49,7 @@ def main() -> None:
             target = open_target(f"{place.name}={root / place.name}", root)
             found = diagnose(run, root / place.name / "bounding_box_test", device="cpu")
             accuracy = [
-                measure(target, fit_to(model, target, How.parse(way), False, False).features).metrics["mAP"].mean
+                measure(target, fit_to(model, target, How.parse(way), False, False).features).metrics()["mAP"].mean
                 for way in ("none", *WAYS)
             ]
             rows.append([found.distance, float(bool(found.far)), *accuracy])
