@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-_BLOCK_BYTES = 2**20
+_BLOCK_BYTES = 2**21
 """Of products that are summed at once and then overwritten: two CPU cores keep so much in their second-level caches."""
 _CANCELLED = 1e-2
 """Below this fraction of the squared mean, a variance from sums of squares has lost digits."""
