@@ -1,9 +1,11 @@
 """A MetaBIN iteration (base step of 80 images, meta step of 80): time beside the same networks without meta-learning, and memory.
 
 Goals: at most 1.8 x an iteration of the same batch-instance network without meta-learning, and 2.5 x one of the plain
-batch-norm baseline; peak memory of the meta step not above the base step's.
+batch-norm baseline; peak memory of the meta step not above the base step's. `--compile` measures all three under
+torch.compile (`trainer.compile=true`); it needs a C++ compiler and some minutes.
 """
 
+import argparse
 from collections.abc import Callable
 from functools import partial
 
@@ -52,11 +54,17 @@ def base_step(trained: Baseline, optimizer: torch.optim.Optimizer) -> None:
 
 def main() -> None:
     """Prints ratios of time and of memory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--compile", action="store_true", help="measure under torch.compile")
+    compiled = parser.parse_args().compile
     torch.set_num_threads(THREADS)
     plain = method(Baseline, BaselineSettings(), "batch")
     gated = method(Baseline, BaselineSettings(), "bin")
     metabin = method(MetaBin, MetaBinSettings(), "bin")
     assert isinstance(metabin, MetaBin)
+    if compiled:
+        for trained in (plain, gated, metabin):
+            trained.model.backbone.compile()
     base = {
         m: partial(base_step, m, torch.optim.Adam(p for p in m.parameters() if p.requires_grad))
         for m in (plain, gated, metabin)

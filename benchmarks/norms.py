@@ -1,9 +1,11 @@
 """Batch-instance norm: forward and backward over the maps of every norm layer of MobileNetV2 at 128x64, batch 64.
 
 Goals, summed over the 52 layers: at most 1.3 x torch's BatchNorm2d contiguous and 1.6 x in channels_last; at most 0.45 x
-and 0.25 x the plain formula of two norms.
+and 0.25 x the plain formula of two norms. `--compile` measures the layer under torch.compile (`trainer.compile=true`)
+against the same two, as they are; it needs a C++ compiler and some minutes.
 """
 
+import argparse
 from collections.abc import Callable
 
 import torch
@@ -14,7 +16,7 @@ from passerby.memory import keep_freed_memory
 from passerby.models.backbone import Backbone
 from passerby.models.norm import BatchInstanceNorm2d
 
-BATCH, ROUNDS = 64, 3
+BATCH, ROUNDS = 64, 6
 
 
 def norm_shapes() -> list[tuple[int, ...]]:
@@ -38,6 +40,9 @@ def two_norms(layer: BatchInstanceNorm2d, batch_norm: nn.BatchNorm2d, maps: Tens
 
 def main() -> None:
     """Prints both ratios in both memory formats."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--compile", action="store_true", help="measure the layer under torch.compile")
+    compiled = parser.parse_args().compile
     torch.set_num_threads(THREADS)
     keep_freed_memory()  # as `passerby train` does
     shapes = norm_shapes()
@@ -53,7 +58,9 @@ def main() -> None:
                 maps.grad = None
                 return seconds(lambda: run(maps).backward(gradient))
 
-            runs = (layer, batch_norm, lambda x, a=layer, b=batch_norm: two_norms(a, b, x))
+            torch.compiler.reset()
+            measured = torch.compile(layer, dynamic=False) if compiled else layer
+            runs = (measured, batch_norm, lambda x, a=layer, b=batch_norm: two_norms(a, b, x))
             rounds = [[both_ways(run) for run in runs] for _ in range(ROUNDS + 1)][1:]
             total = [
                 t + shapes.count(shape) * min(times) for t, times in zip(total, zip(*rounds, strict=True), strict=True)

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from passerby.errors import PasserbyError
 from passerby.models.backbone import Backbone, load_imagenet, remove_last_stride
@@ -276,3 +276,16 @@ def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
         match=r"no ImageNet weights for test_resnet.*couldn't connect\); put test_resnet_imagenet\.safetensors",
     ):
         load_imagenet(backbone, None)
+
+
+def test_relu6_works_in_place_where_no_gradient_is_wanted_and_only_there() -> None:
+    backbone = Backbone("mobilenetv2_050", (64, 32))
+    activation = next(m for m in backbone.modules() if isinstance(m, nn.ReLU6))
+    maps = torch.randn(2, 3, 4, 4) * 5
+    clamped = maps.clamp(0, 6)
+    before = maps.clone()
+    assert torch.equal(activation(maps), clamped)
+    assert torch.equal(maps, before)
+    with torch.no_grad():
+        assert activation(maps).data_ptr() == maps.data_ptr()
+    assert torch.equal(maps, clamped)

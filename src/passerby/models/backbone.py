@@ -40,6 +40,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.image_size, self.stages = name, image_size, stages
         self.network = _create(name, image_size)
+        for path, module in list(self.network.named_modules()):
+            if isinstance(module, nn.ReLU6):
+                self.network.set_submodule(path, _ReLU6())
         known = [info["module"] for info in self.network.feature_info]
         for stage in stages:
             if stage not in known:
@@ -88,6 +91,13 @@ class Backbone(nn.Module):
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             return features.permute(0, 3, 1, 2)
         return features
+
+
+class _ReLU6(nn.ReLU6):
+    """In place where no gradient is wanted; elsewhere autograd would copy what an operation in place overwrites."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.relu6(input, inplace=not torch.is_grad_enabled())
 
 
 def load_imagenet(backbone: Backbone, weights: Path | None) -> None:

@@ -35,7 +35,8 @@ def batch_statistics(mean: Tensor, variance: Tensor) -> Statistics:
     """
     if process_count() == 1:
         centre = mean.mean(0)  # torch.var_mean over rows takes ten times as long
-        whole = (variance + (mean - centre).square()).mean(0)
+        away = mean - centre
+        whole = torch.addcmul(variance, away, away).mean(0)
         return Statistics(centre, whole, mean.new_tensor(float(len(mean))))
     # Sums of squares cancel in float32; of [C] numbers float64 costs nothing.
     wide = mean.double()

@@ -76,29 +76,10 @@ def scale_and_shift(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         scale: [N, C] or [C].
         shift: [N, C] or [C].
     """
-    n, c, h, w = maps.shape
+    n, c, _, _ = maps.shape
     dim = _places_dim(maps)
-    scale, shift = scale.expand(n, c), shift.expand(n, c)
     out = torch.empty_like(maps)
-    if dim == 2 and maps.device.type == "cpu" and maps.dtype == scale.dtype and out.is_contiguous():
-        # A batch norm whose running statistics are 0 and 1, one channel a map: faster than a broadcast over rows.
-        rows = n * c
-        zeros, ones, unused = scale.new_zeros(rows), scale.new_ones(rows), scale.new_empty(0)
-        torch.ops.aten.native_batch_norm.out(
-            maps.reshape(1, rows, h, w),
-            scale.reshape(rows),
-            shift.reshape(rows),
-            zeros,
-            ones,
-            False,
-            0.0,
-            0.0,
-            out=out.view(1, rows, h, w),
-            save_mean=unused,
-            save_invstd=unused,
-        )
-        return out
-    torch.addcmul(shift.unsqueeze(dim), _as_places(maps, dim), scale.unsqueeze(dim), out=_as_places(out, dim))
+    _scale_and_shift(_as_places(maps, dim), scale.expand(n, c), shift.expand(n, c), dim, _as_places(out, dim))
     return out
 
 
@@ -115,11 +96,33 @@ def input_gradient(maps: Tensor, gradient: Tensor, scale: Tensor, linear: Tensor
     dim = _places_dim(maps)
     out = torch.empty_like(maps)
     places, gradients, result = (_as_places(tensor, dim) for tensor in (maps, gradient, out))
-    scale, linear, constant = (values.unsqueeze(dim) for values in (scale, linear, constant))
-    for block in _blocks(places):
-        torch.addcmul(constant[block], places[block], linear[block], out=result[block])
-        result[block].addcmul_(gradients[block], scale[block])
+    _scale_and_shift(places, linear, constant, dim, result)
+    result.addcmul_(gradients, scale.unsqueeze(dim))
     return out
+
+
+def _scale_and_shift(places: Tensor, scale: Tensor, shift: Tensor, dim: int, out: Tensor) -> None:
+    """Writes scale x + shift into `out`, which has the shape of `places`; scale and shift are [N, C]."""
+    on_cpu = places.device.type == "cpu" and places.dtype == scale.dtype
+    if dim == 2 and on_cpu and places.is_contiguous() and out.is_contiguous():
+        # A batch norm whose running statistics are 0 and 1, one channel a map: faster than a broadcast over rows.
+        rows = scale.numel()
+        zeros, ones, unused = scale.new_zeros(rows), scale.new_ones(rows), scale.new_empty(0)
+        torch.ops.aten.native_batch_norm.out(
+            places.view(1, rows, -1),
+            scale.reshape(rows),
+            shift.reshape(rows),
+            zeros,
+            ones,
+            False,
+            0.0,
+            0.0,
+            out=out.view(1, rows, -1),
+            save_mean=unused,
+            save_invstd=unused,
+        )
+    else:
+        torch.addcmul(shift.unsqueeze(dim), places, scale.unsqueeze(dim), out=out)
 
 
 def _wide(maps: Tensor) -> Tensor:
