@@ -69,5 +69,11 @@ def test_equals_brute_force_at_500(kind: str, monkeypatch: pytest.MonkeyPatch) -
     assert pairs(parts, 128) == brute_force(parts, 128)
 
 
+def test_an_odd_one_out_asks_for_a_partner_in_vain() -> None:
+    values = [[0], [0], [1], [0], [1]] * 3  # 15 images, 2 places: every candidate list is used up by ties
+    parts = torch.tensor(values, dtype=torch.float32)[:, :, None]
+    assert pairs(parts, 8) == brute_force(parts, 8)
+
+
 def test_one_image_has_no_pair() -> None:
     assert pairs(torch.ones(1, 2, 3), 4) == []

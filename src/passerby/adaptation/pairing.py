@@ -115,7 +115,7 @@ class _Rows:
     def next(self, row: int, resolve: bool = False) -> _Entry | None:
         """The nearest free other of `row`; `resolve` looks at all others where its candidates are used up."""
         if resolve and not self.whole[row]:
-            others = torch.tensor([j for j in range(len(self.parts)) if j != row and self.free[j]])
+            others = torch.tensor([j for j in range(len(self.parts)) if j != row and self.free[j]], dtype=torch.int64)
             step = max(1, _BLOCK_BYTES // (16 * self.parts[:1].numel()))
             values = [
                 v
