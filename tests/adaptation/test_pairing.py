@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -35,6 +35,8 @@ def pairs(parts: Tensor, count: int) -> list[tuple[int, int, int]]:
     return list(zip(result.first.tolist(), result.second.tolist(), result.part.tolist(), strict=True))
 
 
+# An odd image out, its candidates used up by ties, asks for a partner in vain.
+@example(images=15, stripes=1, width=1, values=2, offset=0.0, count=8, seed=0)
 @settings(max_examples=150, deadline=None)
 @given(
     images=st.integers(2, 40),
@@ -67,12 +69,6 @@ def test_equals_brute_force_at_500(kind: str, monkeypatch: pytest.MonkeyPatch) -
     elif kind == "far from zero":
         parts = parts * 0.01 + 50
     assert pairs(parts, 128) == brute_force(parts, 128)
-
-
-def test_an_odd_one_out_asks_for_a_partner_in_vain() -> None:
-    values = [[0], [0], [1], [0], [1]] * 3  # 15 images, 2 places: every candidate list is used up by ties
-    parts = torch.tensor(values, dtype=torch.float32)[:, :, None]
-    assert pairs(parts, 8) == brute_force(parts, 8)
 
 
 def test_one_image_has_no_pair() -> None:
