@@ -149,3 +149,8 @@ def test_two_processes_keep_equal_gates(people: Path, sources: str, tiny: list[s
         first, second = (torch.load(tmp_path / f"gates-{rank}-{step}.pt") for rank in range(2))
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(float(gate.std()) > 0 for gate in first.values())
+
+
+def test_second_derivatives_are_not_compiled(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(PasserbyError, match="no second derivatives"):
+        start(tmp_path / "run", "trainer.compile=true", "method.second_order=true")

@@ -168,3 +168,21 @@ def test_variance_keeps_its_digits_far_from_zero(layout: str) -> None:
     mean, variance = places_module.moments(LAYOUTS[layout](x))
     torch.testing.assert_close(mean, x.double().mean((2, 3)).float(), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(variance, x.var((2, 3), correction=0), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_no_images_make_no_maps_forward_and_backward(layout: str) -> None:
+    x, weight, bias = inputs(shape=(3, 4, 5, 2))
+    none = LAYOUTS[layout](x)[:0].requires_grad_()
+
+    def affine(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        return weight * torch.rsqrt(variance + 1), bias - mean
+
+    with torch.no_grad():
+        assert normalise(none, affine, weight, bias)[0].shape == (0, 4, 5, 2)
+    y = normalise(none, affine, weight.requires_grad_(), bias)[0]
+    y.sum().backward()
+    assert none.grad is not None
+    assert none.grad.shape == none.shape
+    assert weight.grad is not None
+    assert not weight.grad.any()
