@@ -15,7 +15,7 @@ from passerby.errors import PasserbyError
 from passerby.losses.scatter import intra_domain_scatter
 from passerby.losses.shuffle import inter_domain_shuffle
 from passerby.methods.base import TrainingFacts
-from passerby.methods.metabin import MetaBin, MetaBinSettings
+from passerby.methods.metabin import MetaBin, MetaBinSettings, inner_step
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.model import Architecture, Model, NormKind
 
@@ -187,3 +187,27 @@ def test_what_it_refuses(options: dict[str, Any], message: str) -> None:
 def test_settings_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="inner_lr"):
         MetaBinSettings(inner_lr=(0.2, 0.1))
+
+
+def test_the_inner_step_ends_in_the_unit_interval_and_gradients_pass_as_if_it_did_not() -> None:
+    gate = torch.tensor([0.05, 0.5, 0.99], requires_grad=True)
+    moved = inner_step({"gate": gate}, (torch.tensor([1.0, 1.0, -1.0]),), 0.1)["gate"]
+    torch.testing.assert_close(moved, torch.tensor([0.0, 0.4, 1.0]))
+    (gradient,) = torch.autograd.grad(moved.sum(), gate)
+    assert gradient.tolist() == [1, 1, 1]
+
+
+def test_a_push_is_the_share_of_gates_that_go_down_and_moves_nothing() -> None:
+    method = metabin()
+    for gate in method.gates.values():
+        gate.data.fill_(0.5)
+    before = state(method)
+    found = method.gate_pushes(batch())
+    assert changed(method, before) == set()
+    for name in ("scatter", "shuffle", "triplet"):
+        gates = {key: gate.detach().requires_grad_() for key, gate in method.gates.items()}
+        loss = method.meta_loss(gates, batch(), method.split(batch()), (name,))
+        down = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(gates.values()))])
+        expected = float((down > 0).sum()) / float((down != 0).sum())
+        assert float(found[name]) == pytest.approx(expected)
+        assert 0 < expected < 1
