@@ -74,6 +74,10 @@ def test_what_is_logged_and_what_is_loaded(start: Start, tmp_path: Path) -> None
     assert sum(column.startswith("rho/") for column in columns) == sum(
         isinstance(m, BatchInstanceNorm2d) for m in load_model(folder)[0].modules()
     )
+    last = dict(zip(columns, rows[-1].split(","), strict=True))
+    gates = {name: m.gate for name, m in load_model(folder)[0].named_modules() if isinstance(m, BatchInstanceNorm2d)}
+    for name, gate in gates.items():
+        assert float(last[f"rho/{name}"]) == pytest.approx(float(gate.detach().mean()), rel=1e-5)
     # One base step and one meta step are one step.
     assert max(int(row.split(",")[columns.index("step")]) for row in rows) == 8
     card = load_model(folder)[1]
@@ -113,6 +117,32 @@ def test_the_official_setting_starts_and_steps(people: Path, tmp_path: Path) -> 
     folder = train(recipe, people, tmp_path / "run", recipe_name="large", device="cpu", progress=False)
     gates = [m.gate for m in load_model(folder)[0].modules() if isinstance(m, BatchInstanceNorm2d)]
     assert (len(gates), sum(gate.numel() for gate in gates)) == (52, 23_968)
+
+
+def test_an_episode_is_drawn_apart_and_runs_in_the_trainers_precision(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, base = MetaBin.meta_step, MetaBin.training_step
+    seen: list[list[list[int]]] = [[], []]
+    autocast: list[bool] = []
+
+    def watched(self: MetaBin, batch: Any) -> Any:
+        autocast.append(torch.is_autocast_enabled("cpu"))
+        seen[0].append(batch.identity.tolist())
+        return step(self, batch)
+
+    def watched_base(self: MetaBin, batch: Any, index: int) -> Any:
+        seen[1].append(batch.identity.tolist())
+        return base(self, batch, index)
+
+    monkeypatch.setattr(MetaBin, "meta_step", watched)
+    monkeypatch.setattr(MetaBin, "training_step", watched_base)
+    same_size = ("data.batches=domain", "data.identities=4", "data.images_each=2")
+    start(tmp_path / "run", "trainer.precision=bf16-mixed", *same_size)
+    assert autocast == [True] * 9
+    assert len(seen[0]) == len(seen[1]) == 9
+    assert {len(batch) for batches in seen for batch in batches} == {8}
+    assert seen[0] != seen[1]
 
 
 @pytest.mark.slow

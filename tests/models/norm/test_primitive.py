@@ -147,6 +147,18 @@ def test_half_precision_maps_have_float32_statistics(dtype: torch.dtype) -> None
     assert maps.grad.dtype == dtype
 
 
+def test_a_gradient_taken_under_autocast_is_float32_inside() -> None:
+    def mixed(mean: Tensor, variance: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        return weight + mean @ mean.T @ variance, -mean @ variance.T @ mean  # autocast makes halves of products
+
+    maps, weight = torch.randn(2, 3, 8, 8).requires_grad_(), torch.rand(3).requires_grad_()
+    plain = torch.autograd.grad(normalise(maps, mixed, weight)[0].sin().sum(), [maps, weight])
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = torch.autograd.grad(normalise(maps, mixed, weight)[0].sin().sum(), [maps, weight])
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_large_mean_does_not_drown_a_small_variance() -> None:
     x = 1000 + 0.01 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mean, variance = places_module.moments(x.float())
