@@ -74,6 +74,10 @@ def test_what_is_logged_and_what_is_loaded(start: Start, tmp_path: Path) -> None
     assert sum(column.startswith("rho/") for column in columns) == sum(
         isinstance(m, BatchInstanceNorm2d) for m in load_model(folder)[0].modules()
     )
+    last = dict(zip(columns, rows[-1].split(","), strict=True))
+    gates = {name: m.gate for name, m in load_model(folder)[0].named_modules() if isinstance(m, BatchInstanceNorm2d)}
+    for name, gate in gates.items():
+        assert float(last[f"rho/{name}"]) == pytest.approx(float(gate.detach().mean()), rel=1e-5)
     # One base step and one meta step are one step.
     assert max(int(row.split(",")[columns.index("step")]) for row in rows) == 8
     card = load_model(folder)[1]
@@ -115,6 +119,32 @@ def test_the_official_setting_starts_and_steps(people: Path, tmp_path: Path) -> 
     assert (len(gates), sum(gate.numel() for gate in gates)) == (52, 23_968)
 
 
+def test_an_episode_is_drawn_apart_and_runs_in_the_trainers_precision(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, base = MetaBin.meta_step, MetaBin.training_step
+    seen: list[list[list[int]]] = [[], []]
+    autocast: list[bool] = []
+
+    def watched(self: MetaBin, batch: Any) -> Any:
+        autocast.append(torch.is_autocast_enabled("cpu"))
+        seen[0].append(batch.identity.tolist())
+        return step(self, batch)
+
+    def watched_base(self: MetaBin, batch: Any, index: int) -> Any:
+        seen[1].append(batch.identity.tolist())
+        return base(self, batch, index)
+
+    monkeypatch.setattr(MetaBin, "meta_step", watched)
+    monkeypatch.setattr(MetaBin, "training_step", watched_base)
+    same_size = ("data.batches=domain", "data.identities=4", "data.images_each=2")
+    start(tmp_path / "run", "trainer.precision=bf16-mixed", *same_size)
+    assert autocast == [True] * 9
+    assert len(seen[0]) == len(seen[1]) == 9
+    assert {len(batch) for batches in seen for batch in batches} == {8}
+    assert seen[0] != seen[1]
+
+
 @pytest.mark.slow
 def test_two_processes_keep_equal_gates(people: Path, sources: str, tiny: list[str], tmp_path: Path) -> None:
     watch = tmp_path / "watch.py"
@@ -149,3 +179,8 @@ def test_two_processes_keep_equal_gates(people: Path, sources: str, tiny: list[s
         first, second = (torch.load(tmp_path / f"gates-{rank}-{step}.pt") for rank in range(2))
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(float(gate.std()) > 0 for gate in first.values())
+
+
+def test_second_derivatives_are_not_compiled(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(PasserbyError, match="no second derivatives"):
+        start(tmp_path / "run", "trainer.compile=true", "method.second_order=true")

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import lightning
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from passerby.methods import METHODS, get_method
 from passerby.methods.base import TrainingFacts
 from passerby.methods.baseline import Baseline, BaselineSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
-from passerby.models.model import Architecture, Model
+from passerby.models.model import Architecture, Model, NormKind
 from passerby.seeding import torch_generator
 
 SMALL = Preprocessing(height=32, width=16)
@@ -23,7 +24,7 @@ IDENTITY = torch.tensor([0, 0, 1, 1, 4, 4, 2, 2])
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 
 
-def baseline(**settings: Any) -> Baseline:
+def baseline(norm: NormKind = "batch", **settings: Any) -> Baseline:
     torch.manual_seed(0)
     facts = TrainingFacts(
         classes=5,
@@ -35,7 +36,7 @@ def baseline(**settings: Any) -> Baseline:
         augmentation=Augmentation(flip=0.5, pad=2),
     )
     return Baseline(
-        Model(Architecture(backbone="test_resnet"), SMALL), facts, BaselineSettings.model_validate(settings)
+        Model(Architecture(backbone="test_resnet", norm=norm), SMALL), facts, BaselineSettings.model_validate(settings)
     )
 
 
@@ -142,6 +143,22 @@ def test_the_rate_follows_the_schedule_over_the_runs_steps() -> None:
         optimizer.step()
         scheduler.step()
     assert rates == [pytest.approx(0.1 * method.facts.schedule.factor(k / 10)) for k in range(10)]
+
+
+@pytest.mark.parametrize("norm", ["bin", "bin-one-affine"])
+def test_gates_that_the_base_step_trains_stay_between_0_and_1(norm: NormKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = baseline(norm)
+    gates = [p for name, p in method.named_parameters() if name.endswith("gate")]
+
+    def outside(*_: Any, **__: Any) -> None:
+        for gate in gates:
+            gate.data.copy_(torch.linspace(-1, 2, len(gate)))
+
+    monkeypatch.setattr(lightning.LightningModule, "optimizer_step", outside)
+    method.optimizer_step(0, 0, None)
+    assert gates
+    for gate in gates:
+        torch.testing.assert_close(gate.detach(), torch.linspace(-1, 2, len(gate)).clamp(0, 1))
 
 
 def test_methods_by_name() -> None:

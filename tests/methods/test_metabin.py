@@ -14,8 +14,9 @@ from passerby.data.training_set import Batch
 from passerby.errors import PasserbyError
 from passerby.losses.scatter import intra_domain_scatter
 from passerby.losses.shuffle import inter_domain_shuffle
+from passerby.methods import metabin as metabin_module
 from passerby.methods.base import TrainingFacts
-from passerby.methods.metabin import MetaBin, MetaBinSettings
+from passerby.methods.metabin import MetaBin, MetaBinSettings, inner_step
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.model import Architecture, Model, NormKind
 
@@ -131,7 +132,7 @@ def test_an_episode_is_the_plain_algorithm(second_order: bool, cross_entropy: bo
     method.meta_step(episode)
     for name, gate in method.gates.items():
         torch.testing.assert_close(gate.detach(), expected[name], rtol=1e-4, atol=1e-6)
-    assert max(float((expected[name] - gates[name]).abs().max()) for name in gates) > 1e-5
+    assert max(float((expected[name] - gates[name].detach()).abs().max()) for name in gates) > 1e-5
 
 
 def test_the_inner_step_swings_in_triangles() -> None:
@@ -142,7 +143,8 @@ def test_the_inner_step_swings_in_triangles() -> None:
     assert swings[10] == pytest.approx(0.5)
     assert swings[15] == pytest.approx(0.3)
     assert swings[20:41] == pytest.approx(swings[0:21])
-    assert {metabin(inner_lr=(0.2, 0.2)).inner_lr(step) for step in range(30)} == {0.2}
+    fixed = metabin(inner_lr=(0.2, 0.2))
+    assert {fixed.inner_lr(step) for step in range(30)} == {0.2}
 
 
 def test_domains_are_split_anew_at_each_step() -> None:
@@ -184,6 +186,49 @@ def test_what_it_refuses(options: dict[str, Any], message: str) -> None:
         metabin(**options)
 
 
+def test_the_mean_of_the_processes_gradients_moves_the_gates(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, among = metabin(), metabin()
+    alone.meta_step(batch())
+    # Three processes that all find the same gradient: their mean is the gradient of one.
+    monkeypatch.setattr(metabin_module, "sum_over_processes", lambda values: 3 * values)
+    monkeypatch.setattr(metabin_module, "process_count", lambda: 3)
+    among.meta_step(batch())
+    for name, gate in alone.gates.items():
+        torch.testing.assert_close(among.gates[name], gate)
+    assert min(float(gate.min()) for gate in alone.gates.values()) < 1
+
+
+def test_the_triplets_weight_counts_in_episodes_too() -> None:
+    everything = torch.ones(12, dtype=torch.bool)
+    one, four = (metabin(triplet_weight=w).meta_loss({}, batch(), everything, ("triplet",)) for w in (1.0, 4.0))
+    assert float(one) > 0
+    assert float(four) == pytest.approx(4 * float(one), rel=1e-4)
+
+
 def test_settings_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="inner_lr"):
         MetaBinSettings(inner_lr=(0.2, 0.1))
+
+
+def test_the_inner_step_ends_in_the_unit_interval_and_gradients_pass_as_if_it_did_not() -> None:
+    gate = torch.tensor([0.05, 0.5, 0.99], requires_grad=True)
+    moved = inner_step({"gate": gate}, (torch.tensor([1.0, 1.0, -1.0]),), 0.1)["gate"]
+    torch.testing.assert_close(moved, torch.tensor([0.0, 0.4, 1.0]))
+    (gradient,) = torch.autograd.grad(moved.sum(), gate)
+    assert gradient.tolist() == [1, 1, 1]
+
+
+def test_a_push_is_the_share_of_gates_that_go_down_and_moves_nothing() -> None:
+    method = metabin()
+    for gate in method.gates.values():
+        gate.data.fill_(0.5)
+    before = state(method)
+    found = method.gate_pushes(batch())
+    assert changed(method, before) == set()
+    for name in ("scatter", "shuffle", "triplet"):
+        gates = {key: gate.detach().requires_grad_() for key, gate in method.gates.items()}
+        loss = method.meta_loss(gates, batch(), method.split(batch()), (name,))
+        down = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(gates.values()))])
+        expected = float((down > 0).sum()) / float((down != 0).sum())
+        assert float(found[name]) == pytest.approx(expected)
+        assert 0 < expected < 1

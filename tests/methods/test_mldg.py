@@ -85,3 +85,10 @@ def test_running_statistics_follow_the_meta_train_part_alone() -> None:
 def test_one_domain_is_too_few() -> None:
     with pytest.raises(PasserbyError, match="mldg: one domain"):
         mldg(domains=1)
+
+
+def test_a_batch_without_one_half_of_the_domains_is_named() -> None:
+    lonely = batch()
+    lonely.domain = DOMAIN * 0
+    with pytest.raises(PasserbyError, match=r"0 images in its batch; .*data\.batches=domain"):
+        mldg().losses(lonely)

@@ -10,6 +10,7 @@ from passerby.models.norm import BatchInstanceNorm2d, HalfInstanceNorm2d, Instan
 from passerby.models.surgery import append_norms, replace_norms
 
 SIZE = (64, 32)
+BLOCK = r"blocks\.1\.0|layer1\.0"
 
 
 @pytest.fixture(params=["mobilenetv2_050", "resnet10t", "test_efficientnet"])
@@ -131,3 +132,32 @@ def test_two_appended_at_once_come_off_together(images: torch.Tensor) -> None:
     outer.undo()
     inner.undo()
     assert torch.equal(network(images), before)
+
+
+def test_tensors_that_moved_come_back_with_the_layer_they_belong_to(network: nn.Module, images: torch.Tensor) -> None:
+    surgery = replace_norms(network, BatchInstanceNorm2d.of)
+    network.double()
+    surgery.undo()
+    assert {t.dtype for t in network.state_dict().values() if t.is_floating_point()} == {torch.float64}
+    network(images.double())
+
+
+def test_undoing_twice_does_nothing(network: nn.Module) -> None:
+    surgery = append_norms(network, InstanceNorm2d, BLOCK, SIZE)
+    before = list(network.state_dict())
+    surgery.undo()
+    after = list(network.state_dict())
+    surgery.undo()
+    assert list(network.state_dict()) == after != before
+
+
+def test_a_block_takes_one_norm(network: nn.Module) -> None:
+    append_norms(network, InstanceNorm2d, BLOCK, SIZE)
+    with pytest.raises(PasserbyError, match="has an appended norm already"):
+        append_norms(network, InstanceNorm2d, BLOCK, SIZE)
+
+
+def test_blocks_that_put_out_no_maps_are_named() -> None:
+    network = timm.create_model("test_vit", num_classes=0, img_size=SIZE)
+    with pytest.raises(PasserbyError, match=r"block 'blocks\.0' puts out no maps"):
+        append_norms(network, InstanceNorm2d, r"blocks\.\d+", SIZE)

@@ -220,3 +220,14 @@ def test_what_is_compared_with_the_baseline_trains_as_it_does(name: str) -> None
     assert (method.optimizer, method.schedule, method.trainer) == (base.optimizer, base.schedule, base.trainer)
     assert method.data.augment == base.data.augment
     assert method.model.backbone == base.model.backbone
+
+
+def test_lists_of_losses_need_no_brackets() -> None:
+    recipe = load_recipe("metabin-mobilenetv2", ["method.meta_train=triplet,scatter", "method.meta_test=[triplet]"])
+    assert recipe.method.model_dump()["meta_train"] == ("triplet", "scatter")
+    assert recipe.method.model_dump()["meta_test"] == ("triplet",)
+
+
+def test_one_image_is_no_batch() -> None:
+    with pytest.raises(PasserbyError, match="one image a batch"):
+        load_recipe(NAME, ["data.identities=1", "data.images_each=1"])

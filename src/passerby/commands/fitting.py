@@ -91,14 +91,18 @@ def fit(
         what it cost, earlier parts of a resumed run included.
 
     Raises:
-        PasserbyError: when the checkpoint is damaged or another model's, a new one cannot be written, or the weights do not
-            stay finite.
+        PasserbyError: when the checkpoint is damaged or another model's, a new one cannot be written, the weights do not
+            stay finite, or the method cannot be compiled.
     """
     if checkpoint is not None:
         _check(checkpoint, method)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
     warnings.filterwarnings("ignore", message=".*(lr_scheduler.step|treespec).*")
+    if settings.compile and getattr(method.settings, "second_order", False):
+        raise PasserbyError(
+            "trainer.compile: torch.compile gives no second derivatives; leave it or method.second_order out"
+        )
     if settings.compile:
         method.model.backbone.compile()
     callbacks: list[L.Callback] = [

@@ -1,8 +1,8 @@
 """What a recipe says about training data."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from passerby.data.augment import Augmentation
 
@@ -29,3 +29,9 @@ class DataSettings(BaseModel):
     images_each: int = Field(4, gt=0)
     """Images of each identity in a batch; a plain batch has identities x images_each images."""
     augment: Augmentation = Augmentation()
+
+    @model_validator(mode="after")
+    def _more_than_one(self) -> Self:
+        if self.identities * self.images_each < 2:
+            raise ValueError("identities x images_each is one image a batch; batch norms need two, losses more")
+        return self

@@ -93,7 +93,16 @@ class EpisodicMethod(Baseline):
 
         Returns:
             scalar.
+
+        Raises:
+            PasserbyError: when the part has fewer than two images.
         """
+        if int(part.sum()) < 2:
+            raise PasserbyError(
+                f"method.name={self.settings.name}: of the domains that one half of an episode takes, this process has "
+                f"{int(part.sum())} images in its batch; balance batches over domains (data.batches=domain, more data.identities, "
+                "method.meta_identities), or train in fewer processes"
+            )
         images, identity, domain = batch.images[part], batch.identity[part], batch.domain[part]
         images = images.contiguous(memory_format=torch.channels_last)
         features: Features = functional_call(self.model, parameters, (images,))

@@ -17,7 +17,8 @@ class MldgSettings(EpisodeSettings):
 
     name: Literal["mldg"] = "mldg"
     meta_train: tuple[MetaLoss, ...] = Field(("cross_entropy", "triplet"), min_length=1)
-    """Losses of the inner step; with `scatter` and `shuffle` on batch-instance norms it is MetaBIN without episode separation."""
+    """Losses of the inner step; with `scatter` and `shuffle` beside them, on batch-instance norms, it is MetaBIN without episode
+    separation."""
     meta_test: tuple[MetaLoss, ...] = Field(("cross_entropy", "triplet"), min_length=1)
     """Losses at the parameters that the inner step led to."""
     inner_lr: tuple[float, float] = (1e-3, 1e-3)

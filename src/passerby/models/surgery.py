@@ -24,12 +24,12 @@ class Surgery:
     """
 
     names: tuple[str, ...]
-    _undo: tuple[Callable[[], None], ...]
+    _undo: list[Callable[[], None]]
 
     def undo(self) -> None:
-        """Puts back the very same modules and tensors, the last change first."""
-        for step in reversed(self._undo):
-            step()
+        """Puts back the very same modules and tensors, the last change first; a second time does nothing."""
+        while self._undo:
+            self._undo.pop()()
 
 
 def replace_norms(model: nn.Module, factory: Callable[[nn.BatchNorm2d], nn.Module], where: str = ".*") -> Surgery:
@@ -65,8 +65,10 @@ def replace_norms(model: nn.Module, factory: Callable[[nn.BatchNorm2d], nn.Modul
             sequence = model.get_submodule(name)
             for key, child in [("norm", new), *rest]:
                 sequence.add_module(key, child)
-        undo.append(partial(model.set_submodule, name, old))
-    return Surgery(tuple(name for name, _ in found), tuple(undo))
+        tensors = {**dict(old.named_parameters(recurse=False)), **dict(old.named_buffers(recurse=False))}
+        lent = [key for key, tensor in tensors.items() if getattr(new, key, None) is tensor]
+        undo.append(partial(_put_back, model, name, old, new, lent))
+    return Surgery(tuple(name for name, _ in found), undo)
 
 
 def append_norms(
@@ -83,7 +85,7 @@ def append_norms(
         image_size: (height, width) on which the network is run once, to see what the blocks put out.
 
     Raises:
-        PasserbyError: when no block has such a name.
+        PasserbyError: when no block has such a name, or one puts out no maps, or has an appended norm already.
     """
     blocks = {name: module for name, module in model.named_modules() if re.fullmatch(where, name)}
     if not blocks:
@@ -94,10 +96,21 @@ def append_norms(
     undo: list[Callable[[], None]] = []
     for channels, activation, block in ends:
         place = block if activation is None else activation
+        if any(hasattr(module, APPENDED) for module in (block, *block.children())):
+            raise PasserbyError(
+                f"models.surgery: {type(block).__name__} has an appended norm already; undo that one first, or name other blocks"
+            )
         place.add_module(APPENDED, factory(channels))
         handle = place.register_forward_hook(_after) if activation is None else place.register_forward_pre_hook(_before)
         undo += [handle.remove, partial(delattr, place, APPENDED)]
-    return Surgery(tuple(blocks), tuple(undo))
+    return Surgery(tuple(blocks), undo)
+
+
+def _put_back(model: nn.Module, name: str, old: nn.BatchNorm2d, new: nn.Module, lent: list[str]) -> None:
+    """Sets `old` in its place again. Tensors that it lent to `new` may have moved since (`.to()`, `.double()`): they come along."""
+    for key in lent:
+        setattr(old, key, getattr(new, key))
+    model.set_submodule(name, old)
 
 
 def _ends(
@@ -120,7 +133,13 @@ def _ends(
         for hook in hooks:
             hook.remove()
     ends = []
-    for block in blocks.values():
+    for name, block in blocks.items():
+        output = outputs.get(block)
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            what = "is never run" if output is None else "puts out no maps [N, C, h, w]"
+            raise PasserbyError(
+                f"models.surgery: block '{name}' {what}; name blocks of a convolutional network's stages"
+            )
         # An activation is what has no parameters and puts out the very tensor that the block puts out.
         last = [
             child

@@ -147,6 +147,18 @@ def test_half_precision_maps_have_float32_statistics(dtype: torch.dtype) -> None
     assert maps.grad.dtype == dtype
 
 
+def test_a_gradient_taken_under_autocast_is_float32_inside() -> None:
+    def mixed(mean: Tensor, variance: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        return weight + mean @ mean.T @ variance, -mean @ variance.T @ mean  # autocast makes halves of products
+
+    maps, weight = torch.randn(2, 3, 8, 8).requires_grad_(), torch.rand(3).requires_grad_()
+    plain = torch.autograd.grad(normalise(maps, mixed, weight)[0].sin().sum(), [maps, weight])
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = torch.autograd.grad(normalise(maps, mixed, weight)[0].sin().sum(), [maps, weight])
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_large_mean_does_not_drown_a_small_variance() -> None:
     x = 1000 + 0.01 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mean, variance = places_module.moments(x.float())
@@ -168,3 +180,21 @@ def test_variance_keeps_its_digits_far_from_zero(layout: str) -> None:
     mean, variance = places_module.moments(LAYOUTS[layout](x))
     torch.testing.assert_close(mean, x.double().mean((2, 3)).float(), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(variance, x.var((2, 3), correction=0), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_no_images_make_no_maps_forward_and_backward(layout: str) -> None:
+    x, weight, bias = inputs(shape=(3, 4, 5, 2))
+    none = LAYOUTS[layout](x)[:0].requires_grad_()
+
+    def affine(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        return weight * torch.rsqrt(variance + 1), bias - mean
+
+    with torch.no_grad():
+        assert normalise(none, affine, weight, bias)[0].shape == (0, 4, 5, 2)
+    y = normalise(none, affine, weight.requires_grad_(), bias)[0]
+    y.sum().backward()
+    assert none.grad is not None
+    assert none.grad.shape == none.shape
+    assert weight.grad is not None
+    assert not weight.grad.any()

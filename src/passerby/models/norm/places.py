@@ -109,7 +109,7 @@ def _scale_and_shift(places: Tensor, scale: Tensor, shift: Tensor, dim: int, out
         rows = scale.numel()
         zeros, ones, unused = scale.new_zeros(rows), scale.new_ones(rows), scale.new_empty(0)
         torch.ops.aten.native_batch_norm.out(
-            places.view(1, rows, -1),
+            places.view(1, rows, places.shape[2]),
             scale.reshape(rows),
             shift.reshape(rows),
             zeros,
@@ -117,7 +117,7 @@ def _scale_and_shift(places: Tensor, scale: Tensor, shift: Tensor, dim: int, out
             False,
             0.0,
             0.0,
-            out=out.view(1, rows, -1),
+            out=out.view(1, rows, places.shape[2]),
             save_mean=unused,
             save_invstd=unused,
         )

@@ -82,7 +82,7 @@ class _Normalise(torch.autograd.Function):
             if ctx.needs_input_grad[0]:
                 mean, scale = ctx.leaves[0].detach(), ctx.outputs[0].detach().expand(maps.shape[:2])
                 zero = torch.zeros_like(mean)
-                per_place = 1 / maps[0, 0].numel()
+                per_place = 1 / (maps.shape[2] * maps.shape[3])
                 linear = zero if of_variance is None else 2 * per_place * of_variance
                 constant = (zero if of_mean is None else per_place * of_mean) - linear * mean
                 of_maps = input_gradient(maps, gradient, scale, linear, constant)

@@ -1,0 +1,84 @@
+"""Which norm stands where: the layers of each kind by name, in the networks whose places are known."""
+
+import pytest
+import torch
+from torch import nn
+
+from passerby.data.images import Preprocessing
+from passerby.errors import PasserbyError
+from passerby.models.model import Architecture, Model
+from passerby.models.norm import BatchInstanceNorm2d, HalfInstanceNorm2d, InstanceNorm2d, OneAffineBatchInstanceNorm2d
+from passerby.models.norm.affine import AffineNorm2d
+from passerby.models.norm_kinds import NormKind
+from passerby.models.surgery import APPENDED
+
+
+def norms(backbone: str, kind: NormKind) -> dict[str, type[nn.Module]]:
+    """The layers that are no plain batch norm, by name without what surgery adds to it."""
+    network = Model(Architecture(backbone=backbone, norm=kind), Preprocessing(height=32, width=16)).backbone.network
+    named = network.named_modules()
+    return {n.removesuffix(".norm"): type(m) for n, m in named if isinstance(m, AffineNorm2d | nn.InstanceNorm2d)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [
+        ("instance", InstanceNorm2d),
+        ("half", HalfInstanceNorm2d),
+        ("bin", BatchInstanceNorm2d),
+        ("bin-one-affine", OneAffineBatchInstanceNorm2d),
+    ],
+)
+def test_some_kinds_replace_every_batch_norm(kind: NormKind, layer: type[nn.Module]) -> None:
+    found = norms("mobilenetv2_100", kind)
+    assert len(found) == 52
+    assert set(found.values()) == {layer}
+
+
+BLOCKS = {"1": 2, "2": 3, "3": 4, "4": 3}  # of MobileNetV2's stages 1 to 4
+
+
+def test_ibn_a_is_half_of_each_shallow_blocks_first_norm() -> None:
+    mobilenet = norms("mobilenetv2_100", "ibn-a")
+    assert set(mobilenet) == {f"blocks.{s}.{b}.bn1" for s, count in BLOCKS.items() for b in range(count)}
+    resnet = norms("resnet18", "ibn-a")
+    assert set(resnet) == {f"layer{stage}.{block}.bn1" for stage in (1, 2, 3) for block in (0, 1)}
+    assert {*mobilenet.values(), *resnet.values()} == {HalfInstanceNorm2d}
+
+
+def test_ibn_b_is_instance_norm_in_the_stem_and_after_the_first_stages() -> None:
+    mobilenet, resnet = norms("mobilenetv2_100", "ibn-b"), norms("resnet18", "ibn-b")
+    after = {f"blocks.{s}.{b}.{APPENDED}" for s in "12" for b in range(BLOCKS[s])}
+    assert set(mobilenet) == {"bn1", *after}
+    assert set(resnet) == {"bn1", *(f"layer{stage}.1.act2.{APPENDED}" for stage in (1, 2))}
+    assert {*mobilenet.values(), *resnet.values()} == {InstanceNorm2d}
+
+
+def test_dualnorm_is_instance_norm_after_the_shallow_stages() -> None:
+    mobilenet, resnet = norms("mobilenetv2_100", "dualnorm"), norms("resnet18", "dualnorm")
+    assert set(mobilenet) == {f"blocks.{s}.{b}.{APPENDED}" for s, count in BLOCKS.items() for b in range(count)}
+    assert set(resnet) == {f"layer{stage}.1.act2.{APPENDED}" for stage in (1, 2, 3)}
+    assert {*mobilenet.values(), *resnet.values()} == {InstanceNorm2d}
+
+
+def test_the_start_of_the_instance_affine_is_the_architectures() -> None:
+    def distance(start: str) -> float:
+        torch.manual_seed(0)
+
+        def worn(backbone: nn.Module) -> None:
+            for module in backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.weight.data.uniform_(0.5, 1.5)
+
+        architecture = Architecture.model_validate({"backbone": "test_resnet", "norm": "bin", "instance_start": start})
+        layers = Model(architecture, Preprocessing(height=32, width=16), worn).backbone.modules()
+        gaps = [m.instance_weight - m.weight for m in layers if isinstance(m, BatchInstanceNorm2d)]
+        return max(float(gap.detach().abs().max()) for gap in gaps)
+
+    assert distance("copy") == 0
+    assert distance("one") > 0.1
+
+
+def test_a_network_whose_blocks_are_not_known() -> None:
+    with pytest.raises(PasserbyError, match=r"model\.norm: where these norms stand in regnetx_002"):
+        norms("regnetx_002", "ibn-a")
