@@ -1,5 +1,6 @@
 """Crops of a place: what is read, in which order, and what is passed over."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,13 @@ def test_many_images_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not isinstance(read_crops(paths, SMALL)[0], np.memmap)
     monkeypatch.setattr(crops, "_IN_MEMORY_BYTES", 3 * 32 * 16 * 3 - 1)
     assert isinstance(read_crops(paths, SMALL)[0], np.memmap)
+
+
+def test_a_full_disk_is_told_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(crops, "_IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(crops.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(PasserbyError, match="no room for 0 MiB of pixels .No space left on device."):
+        read_crops(write(tmp_path, 2), SMALL)

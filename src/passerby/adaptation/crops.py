@@ -1,5 +1,7 @@
 """The unlabelled images of a place, decoded once."""
 
+import math
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,15 +35,11 @@ def read_crops(
         uint8 [N, H, W, 3], and the places in `paths` of those that were read.
 
     Raises:
-        PasserbyError: for an unreadable image, where `skip` is None.
+        PasserbyError: for an unreadable image, where `skip` is None; when a temporary file finds no room.
     """
     shape = (len(paths), preprocessing.height, preprocessing.width, 3)
     pixels: Pixels
-    if np.prod(shape) > _IN_MEMORY_BYTES:
-        with tempfile.TemporaryFile() as file:
-            pixels = np.memmap(file, np.uint8, "w+", shape=shape)
-    else:
-        pixels = np.empty(shape, np.uint8)
+    pixels = _in_file(shape) if np.prod(shape) > _IN_MEMORY_BYTES else np.empty(shape, np.uint8)
     read: list[int] = []
     starts = range(0, len(paths), _READ)
     for start in track(starts, "reading", transient=True, disable=not progress):
@@ -55,6 +53,20 @@ def read_crops(
         pixels[len(read) : len(read) + len(kept)] = images
         read += [start + k for k in kept]
     return pixels[: len(read)], read
+
+
+def _in_file(shape: tuple[int, ...]) -> Pixels:
+    size = math.prod(shape)
+    try:
+        with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):  # else a disk that fills up later would kill the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.uint8, "w+", shape=shape)
+    except OSError as error:
+        raise PasserbyError(
+            f"{tempfile.gettempdir()}: no room for {size / 2**20:.0f} MiB of pixels ({error.strerror}); free some, or set TMPDIR to a "
+            "folder with room"
+        ) from error
 
 
 def _one_by_one(
