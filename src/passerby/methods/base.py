@@ -60,6 +60,8 @@ class Method(L.LightningModule):
     Settings: ClassVar[type[MethodSettings]]
     loss_names: ClassVar[tuple[str, ...]]
     """Names of the losses that it logs; their weighted sum is logged as `loss`."""
+    second_derivatives: bool = False
+    """Whether it differentiates gradients, which a compiled backbone cannot."""
 
     def __init__(self, model: Model, facts: TrainingFacts, settings: MethodSettings) -> None:
         """Holds the model, the facts of the run and the method's own settings, an instance of `Settings`."""
