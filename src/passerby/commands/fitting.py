@@ -99,7 +99,7 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
     warnings.filterwarnings("ignore", message=".*(lr_scheduler.step|treespec).*")
-    if settings.compile and getattr(method.settings, "second_order", False):
+    if settings.compile and method.second_derivatives:
         raise PasserbyError(
             "trainer.compile: torch.compile gives no second derivatives; leave it or method.second_order out"
         )

@@ -62,6 +62,8 @@ class Method(L.LightningModule):
     """Names of the losses that it logs; their weighted sum is logged as `loss`."""
     trains_parts: ClassVar[bool] = False
     """Whether it trains part heads; other methods refuse a model that has them."""
+    second_derivatives: bool = False
+    """Whether it differentiates gradients, which a compiled backbone cannot."""
 
     def __init__(self, model: Model, facts: TrainingFacts, settings: MethodSettings) -> None:
         """Holds the model, the facts of the run and the method's own settings, an instance of `Settings`."""

@@ -64,6 +64,7 @@ class MetaBin(EpisodicMethod):
             PasserbyError: when the model has no gates, or the domains cannot be split.
         """
         super().__init__(model, facts, settings)
+        self.second_derivatives = settings.second_order
         layers = {name: m for name, m in model.named_modules() if isinstance(m, BatchInstanceNorm2d)}
         if not layers:
             raise PasserbyError("method.name=metabin: the model has no gates; set model.norm to bin")

@@ -1,8 +1,8 @@
 """The built-in domains: eight places that differ as real data sets do."""
 
+from passerby.data.synthetic import scenes
 from passerby.data.synthetic.domain import NEUTRAL, Domain
 from passerby.data.synthetic.person import Wardrobe
-from passerby.data.synthetic.scene import Scene
 from passerby.errors import PasserbyError, nearest
 
 _SUMMER = Wardrobe(
@@ -45,9 +45,7 @@ _PLACES = (
     Domain(
         "sunny-plaza",
         cameras=5,
-        scene=Scene(
-            (0.78, 0.72, 0.60), (0.80, 0.70, 0.55), (0.55, 0.75, 0.98), 0.30, -0.12, tiles=0.5, greenery=0.5, signs=0.2
-        ),
+        scene=scenes.SUNNY_PLAZA,
         wardrobe=_SUMMER,
         gain=1.18,
         gamma=0.95,
@@ -62,23 +60,7 @@ _PLACES = (
     Domain(
         "indoor-mall",
         cameras=6,
-        scene=Scene(
-            (0.84, 0.82, 0.86),
-            (0.88, 0.85, 0.90),
-            (0.95, 0.93, 0.95),
-            0.24,
-            -0.3,
-            0.35,
-            0.1,
-            0.5,
-            0.9,
-            0.05,
-            0.4,
-            0.5,
-            0.35,
-            0.0,
-            0.5,
-        ),
+        scene=scenes.INDOOR_MALL,
         wardrobe=Wardrobe(vividness=0.6, bags=(2.5, 1.0, 3.0, 4.0)),
         gain=1.08,
         gamma=0.85,
@@ -97,23 +79,7 @@ _PLACES = (
     Domain(
         "rainy-night",
         cameras=4,
-        scene=Scene(
-            (0.16, 0.17, 0.20),
-            (0.17, 0.16, 0.18),
-            (0.04, 0.05, 0.09),
-            0.40,
-            0.0,
-            0.15,
-            0.3,
-            0.5,
-            0.5,
-            0.1,
-            0.2,
-            0.4,
-            0.5,
-            0.3,
-            0.9,
-        ),
+        scene=scenes.RAINY_NIGHT,
         wardrobe=Wardrobe(
             tops=(0.0, 0.5, 1.0, 3.0, 3.0, 4.0, 0.3),
             hats=(6.0, 1.0, 1.0),
@@ -140,22 +106,7 @@ _PLACES = (
     Domain(
         "foggy-campus",
         cameras=3,
-        scene=Scene(
-            (0.42, 0.46, 0.36),
-            (0.52, 0.40, 0.34),
-            (0.85, 0.87, 0.88),
-            0.42,
-            0.1,
-            0.1,
-            0.4,
-            0.4,
-            0.0,
-            1.0,
-            0.1,
-            0.25,
-            0.0,
-            0.1,
-        ),
+        scene=scenes.FOGGY_CAMPUS,
         wardrobe=_STUDENTS,
         gain=0.95,
         saturation=0.65,
@@ -174,23 +125,7 @@ _PLACES = (
     Domain(
         "underground-station",
         cameras=6,
-        scene=Scene(
-            (0.34, 0.34, 0.33),
-            (0.62, 0.66, 0.60),
-            (0.30, 0.30, 0.30),
-            0.18,
-            -0.2,
-            0.6,
-            0.2,
-            0.2,
-            0.6,
-            0.0,
-            0.9,
-            0.3,
-            0.3,
-            0.6,
-            0.3,
-        ),
+        scene=scenes.UNDERGROUND_STATION,
         wardrobe=_OFFICE,
         gain=1.0,
         gamma=1.0,
@@ -213,9 +148,7 @@ _PLACES = (
     Domain(
         "snowy-street",
         cameras=3,
-        scene=Scene(
-            (0.88, 0.91, 0.96), (0.58, 0.60, 0.66), (0.82, 0.86, 0.92), 0.36, 0.05, 0.0, 0.3, 0.6, 0.05, 0.1, 0.1, 0.5
-        ),
+        scene=scenes.SNOWY_STREET,
         wardrobe=_WINTER,
         gain=0.95,
         gamma=0.92,
@@ -233,22 +166,7 @@ _PLACES = (
     Domain(
         "evening-market",
         cameras=4,
-        scene=Scene(
-            (0.40, 0.33, 0.27),
-            (0.55, 0.36, 0.24),
-            (0.70, 0.45, 0.38),
-            0.33,
-            -0.05,
-            0.2,
-            0.5,
-            0.3,
-            1.0,
-            0.2,
-            0.3,
-            0.9,
-            0.4,
-            0.1,
-        ),
+        scene=scenes.EVENING_MARKET,
         wardrobe=Wardrobe(brightness=0.6, vividness=0.8, bags=(2.0, 1.0, 3.0, 4.0), bottoms=(4.0, 1.5, 1.0, 2.0)),
         gain=0.88,
         gamma=1.05,
@@ -267,22 +185,7 @@ _PLACES = (
     Domain(
         "old-parking",
         cameras=2,
-        scene=Scene(
-            (0.45, 0.45, 0.44),
-            (0.50, 0.50, 0.48),
-            (0.66, 0.68, 0.68),
-            0.15,
-            -0.1,
-            0.0,
-            0.5,
-            0.1,
-            0.05,
-            0.3,
-            0.1,
-            0.9,
-            0.0,
-            0.8,
-        ),
+        scene=scenes.OLD_PARKING,
         wardrobe=Wardrobe(brightness=0.45, vividness=0.4),
         gain=0.92,
         gamma=0.85,
