@@ -24,7 +24,7 @@ from passerby.recipes import load_recipe
 PEOPLE, NEAR = 200, 0.15
 STEPS, DIRECTIONS, SOURCE_DIRECTIONS = (0.2, 0.4, 0.6, 0.8, 1.0), (0, 1, 2), (10, 11, 12)
 WAYS = ("adabn", "bnta", "camera", "bnta+camera")
-OVERRIDES = ["method.name=bnta", "model.norm=dualnorm", "trainer.max_steps=800"]
+OVERRIDES = ["method.name=bnta", "model.norm=dualnorm", "model.stripes=6", "trainer.max_steps=800"]
 
 
 def main() -> None:
