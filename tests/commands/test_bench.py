@@ -167,6 +167,7 @@ def test_a_cell_that_another_bench_runs_is_left_alone(
     assert [c[0] for c in calls] == ["evaluate"]
 
 
+@pytest.mark.timeout(1200)
 def test_a_cell_that_was_killed_while_training_is_resumed(
     people: Path, sources: str, tiny: list[str], tmp_path: Path
 ) -> None:
