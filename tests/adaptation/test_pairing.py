@@ -73,3 +73,25 @@ def test_equals_brute_force_at_500(kind: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_one_image_has_no_pair() -> None:
     assert pairs(torch.ones(1, 2, 3), 4) == []
+
+
+@pytest.mark.parametrize("kind", ["each ten times", "a third black frames"])
+def test_where_images_repeat_only_the_rows_that_pair_are_looked_at_again(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = torch.randn(300, 2, 8, generator=torch.Generator().manual_seed(2))
+    if kind == "each ten times":
+        parts = parts[:30].repeat(10, 1, 1)
+    else:
+        parts[::3] = 1.0
+    look, rows, near = pairing._Rows.look_again, [], []
+
+    def watched(self: pairing._Rows, row: int) -> None:
+        look(self, row)
+        rows.append(row)
+        near.append(len(self.near[row]))
+
+    monkeypatch.setattr(pairing._Rows, "look_again", watched)
+    assert pairs(parts, 40) == brute_force(parts, 40)
+    assert 0 < len(rows) <= 41
+    assert max(near) <= 8

@@ -50,6 +50,8 @@ class BntaAdaptation(Adaptation):
     """lambda 3 of eq. 13."""
     position_weight: float = Field(1.0, ge=0)
     """1 in eq. 13; 0 leaves the positioning loss out (Table 3)."""
+    features: Literal["raw", "unit"] = "raw"
+    """Whether parts are paired (Algorithm 1) and matched (eq. 8) as they are, or brought to length 1."""
     positions: Literal["all", "paired"] = "all"
     reduction: Literal["mean", "sum"] = "mean"
     momentum: float = Field(0.1, gt=0, le=1)
@@ -76,9 +78,9 @@ class BntaAdaptation(Adaptation):
         """Takes the steps of one adaptation."""
 
         def parts_of(rows: Tensor) -> Parts:
-            return _parts(model, images[rows.numpy()])
+            return self._parts(model, images[rows.numpy()])
 
-        pairs = self._pairs(_every_part(model, images))
+        pairs = self._pairs(self._every_part(model, images))
         moved, state = moving_tensors(model, self.moves), model.state_dict()
         statistics = {"mean", "variance"} & set(self.moves)
         resting = {
@@ -102,7 +104,7 @@ class BntaAdaptation(Adaptation):
 
     def look(self, model: Model, images: Pixels) -> dict[str, float]:
         """The losses of the pairs that the model finds, weighted as they are in adapting: means over their batches."""
-        known = _every_part(model, images)
+        known = self._every_part(model, images)
         pairs = self._pairs(known)
         every = torch.arange(len(pairs.part))
         losses = [
@@ -131,15 +133,15 @@ class BntaAdaptation(Adaptation):
             "matching": self.matching_weight * matching(ahead, behind, part),
         }
 
+    def _parts(self, model: Model, images: Pixels) -> Parts:
+        parts: Parts | None = model(network_input(model, images), parts=True).parts
+        assert parts is not None
+        if self.features == "raw":
+            return parts
+        return Parts(F.normalize(parts.embedding, dim=2), parts.position)
 
-def _parts(model: Model, images: Pixels) -> Parts:
-    parts: Parts | None = model(network_input(model, images), parts=True).parts
-    assert parts is not None
-    return parts
-
-
-@torch.no_grad()
-def _every_part(model: Model, images: Pixels) -> Parts:
-    """Parts of all images, on the CPU."""
-    found = [_parts(model, images[batch]) for batch in even_batches(len(images))]
-    return Parts(torch.cat([f.embedding.cpu() for f in found]), torch.cat([f.position.cpu() for f in found]))
+    @torch.no_grad()
+    def _every_part(self, model: Model, images: Pixels) -> Parts:
+        """Parts of all images, on the CPU."""
+        found = [self._parts(model, images[batch]) for batch in even_batches(len(images))]
+        return Parts(torch.cat([f.embedding.cpu() for f in found]), torch.cat([f.position.cpu() for f in found]))

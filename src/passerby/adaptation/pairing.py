@@ -3,6 +3,7 @@
 import heapq
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,94 +41,93 @@ def nearest_part_pairs(parts: Tensor, count: int) -> Pairs:
         count: K; as many as there are where N / 2 is less.
     """
     rows = _Rows(parts)
-    heap = [rows.best(i) for i in range(len(parts))]
+    heap = [entry for row in range(len(parts)) if (entry := rows.next(row)) is not None]
     heapq.heapify(heap)
-    found: list[tuple[float, int, int]] = []
+    found: list[tuple[int, int]] = []
     while heap and len(found) < count:
-        distance, low, high, row = heapq.heappop(heap)
+        _, row, other = heapq.heappop(heap)
         if not rows.free[row]:
             continue
-        if low >= 0 and rows.free[low] and rows.free[high]:
-            found.append((distance, low, high))
-            rows.free[low] = rows.free[high] = False
-        else:
-            entry = rows.next(row, resolve=low < 0)
-            if entry is not None:
-                heapq.heappush(heap, entry)
-    first = torch.tensor([low for _, low, _ in found], dtype=torch.int64)
-    second = torch.tensor([high for _, _, high in found], dtype=torch.int64)
+        if other != _UNKNOWN and rows.free[other]:
+            found.append((row, other))
+            rows.free[[row, other]] = False
+            continue
+        if other == _UNKNOWN:
+            rows.look_again(row)
+        entry = rows.next(row)
+        if entry is not None:
+            heapq.heappush(heap, entry)
+    first, second = torch.tensor(found, dtype=torch.int64).view(-1, 2).T
     by_part = (parts[first].double() - parts[second].double()).square().sum(2).cpu()
-    squared, part = by_part.min(1) if len(found) else (by_part.new_empty(0), first.clone())
+    squared, part = by_part.min(1) if found else (by_part.new_empty(0), first.clone())
     return Pairs(first, second, part, squared.sqrt())
 
 
-_Entry = tuple[float, int, int, int]
-"""(distance, smaller row, larger row, row that asks); rows -1 where the row knows only that nothing nearer is left."""
+_UNKNOWN = -1
+_Entry = tuple[float, int, int]
+"""(distance, row, larger row); or (distance, row, `_UNKNOWN`), where no larger row that is left lies nearer, and which is next is not known."""
 
 
 class _Rows:
-    """Every row's nearest others, nearest first: a few at once, all of them when these are used up."""
+    """Of every image the nearest ones among those of larger rows, a few at a time; each pair is known to its smaller row alone."""
 
     def __init__(self, parts: Tensor) -> None:
         self.parts = parts
         self.centred = (parts - parts.mean(0)).float()  # short vectors: products lose fewer digits
-        self.free = [True] * len(parts)
-        self.whole = [False] * len(parts)
-        self.place = [0] * len(parts)
-        self.lists: list[list[tuple[float, int]]] = []
-        self.bound: list[float] = []
-        norms = self.centred.square().sum(2)
-        slack = _SLACK * float(norms.max()) if len(parts) else 0.0
-        # Of each row: two rows of distances, and its candidates' differences.
-        step = max(1, _BLOCK_BYTES // (8 * max(1, len(parts)) + 8 * _CANDIDATES * parts[:1].numel()))
+        self.norms = self.centred.square().sum(2)
+        self.slack = _SLACK * float(self.norms.max()) if len(parts) else 0.0
+        self.free = np.ones(len(parts), bool)
+        self.near: list[list[tuple[float, int]]] = []  # the nearest last
+        self.bound: list[float] = []  # what is not in `near` lies at least so far away; infinity: that is all
+        # Of each row: two rows of distances, a mask, and its candidates' differences.
+        step = max(1, _BLOCK_BYTES // (9 * max(1, len(parts)) + 8 * _CANDIDATES * parts[:1].numel()))
         for start in range(0, len(parts), step):
-            self._look(start, min(len(parts), start + step), norms, slack)
+            self._look(start, min(len(parts), start + step))
 
-    def _look(self, start: int, end: int, norms: Tensor, slack: float) -> None:
+    def next(self, row: int) -> _Entry | None:
+        """What `row` has to offer next; None: no partner is left."""
+        while self.near[row]:
+            distance, other = self.near[row].pop()
+            if self.free[other]:
+                return distance, row, other
+        return None if self.bound[row] == torch.inf else (self.bound[row], row, _UNKNOWN)
+
+    def look_again(self, row: int) -> None:
+        """Finds the nearest of the larger rows that are still free, however many lie equally near."""
+        others = torch.from_numpy(np.flatnonzero(self.free[row + 1 :]) + row + 1)
+        found: list[tuple[float, int]] = []
+        if len(others):
+            squared = self._squared(torch.tensor([row]), others)[0]
+            reach = squared.kthvalue(min(_CANDIDATES, len(others))).values + 2 * self.slack
+            step = max(1, _BLOCK_BYTES // (16 * self.parts[0].numel()))
+            for some in torch.split(others[(squared <= reach).cpu()], step):
+                exact = self._exact(torch.tensor([row]), some[None])[0].tolist()
+                found = sorted([*found, *zip(exact, some.tolist(), strict=True)])[:_CANDIDATES]
+        self.near[row], self.bound[row] = found[::-1], torch.inf if len(found) == len(others) else found[-1][0]
+
+    def _look(self, start: int, end: int) -> None:
         """Finds the candidates of rows [start, end), and the distance below which these are all."""
+        nearest = self._squared(torch.arange(start, end), slice(None))
+        nearest.masked_fill_(torch.ones_like(nearest, dtype=torch.bool).tril_(start), torch.inf)
+        squared, columns = nearest.topk(min(_CANDIDATES, len(self.parts)), 1, largest=False)
+        exact = self._exact(torch.arange(start, end), columns.cpu()).masked_fill(squared.isinf().cpu(), torch.inf)
+        bounds = (squared[:, -1] - self.slack).clamp(min=0).double().sqrt().tolist()
+        for values, others, bound in zip(exact.tolist(), columns.tolist(), bounds, strict=True):
+            known = sorted(((v, j) for v, j in zip(values, others, strict=True) if v < bound), reverse=True)
+            self.near.append(known)
+            self.bound.append(bound)
+
+    def _squared(self, rows: Tensor, columns: Tensor | slice) -> Tensor:
+        """Squared distances [n, m] of rows to columns by the nearest part, up to `slack`."""
         nearest: Tensor | None = None
         for k in range(self.parts.shape[1]):
-            product = self.centred[start:end, k] @ self.centred[:, k].T
-            squared = torch.add(norms[start:end, k, None] + norms[None, :, k], product, alpha=-2)
+            product = self.centred[rows, k] @ self.centred[columns, k].T
+            squared = torch.add(self.norms[rows, k, None] + self.norms[columns, k], product, alpha=-2)
             nearest = squared if nearest is None else torch.minimum(nearest, squared, out=nearest)
         assert nearest is not None
-        own = torch.arange(end - start, device=nearest.device)
-        nearest[own, own + start] = torch.inf
-        wanted = min(_CANDIDATES, max(0, len(self.parts) - 1))
-        squared, columns = nearest.topk(wanted, 1, largest=False)
-        exact = self._exact(torch.arange(start, end), columns.cpu())
-        complete = wanted == len(self.parts) - 1
-        for i, (values, others) in enumerate(zip(exact.tolist(), columns.tolist(), strict=True)):
-            bound = torch.inf if complete else max(0.0, float(squared[i, -1]) - slack) ** 0.5
-            self.lists.append(sorted((v, j) for v, j in zip(values, others, strict=True) if v < bound))
-            self.bound.append(bound)
-            self.whole[start + i] = complete
+        return nearest
 
     def _exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Distances float64 [n, m] of rows [n] to columns [n, m]."""
         differences = self.parts[rows, None].double() - self.parts[columns].double()
         return differences.square_().sum(3).amin(2).sqrt().cpu()
-
-    def best(self, row: int) -> _Entry:
-        """What `row` has to offer first."""
-        return self.next(row) or (torch.inf, -1, -1, row)
-
-    def next(self, row: int, resolve: bool = False) -> _Entry | None:
-        """The nearest free other of `row`; `resolve` looks at all others where its candidates are used up."""
-        if resolve and not self.whole[row]:
-            others = torch.tensor([j for j in range(len(self.parts)) if j != row and self.free[j]], dtype=torch.int64)
-            step = max(1, _BLOCK_BYTES // (16 * self.parts[:1].numel()))
-            values = [
-                v
-                for some in torch.split(others, step)
-                for v in self._exact(torch.tensor([row]), some[None])[0].tolist()
-            ]
-            self.lists[row], self.place[row] = sorted(zip(values, others.tolist(), strict=True)), 0
-            self.whole[row] = True
-        for place in range(self.place[row], len(self.lists[row])):
-            distance, other = self.lists[row][place]
-            if self.free[other]:
-                self.place[row] = place
-                return distance, min(row, other), max(row, other), row
-        self.place[row] = len(self.lists[row])
-        return None if self.whole[row] else (self.bound[row], -1, -1, row)
