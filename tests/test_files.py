@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from passerby.files import atomic_file, atomic_folder, sha256, write_text
+from passerby.errors import PasserbyError
+from passerby.files import atomic_file, atomic_folder, refuse_folder, sha256, write_text
 
 
 @pytest.fixture
@@ -149,3 +150,13 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory") as raised, atomic_file(tmp_path):
         pass
     assert raised.value.filename == str(tmp_path)
+
+
+def test_where_a_file_goes_no_folder_may_stand(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    for fine in (None, tmp_path / "a.txt", tmp_path / "new", str(tmp_path / "new" / "b.txt")):
+        refuse_folder(fine)
+    for folder in (tmp_path, str(tmp_path)):
+        with pytest.raises(PasserbyError, match=f"{tmp_path}: a folder; give the name of a file to write"):
+            refuse_folder(folder)
+    assert names(tmp_path) == ["a.txt"]

@@ -211,6 +211,13 @@ def embed(
     model: Annotated[Path, typer.Argument(help="A saved model, a run's folder, or an .onnx embedder.")],
     images: Annotated[Path, typer.Option(help="Folder of person crops, subfolders included.")],
     out: Annotated[Path, typer.Option(help="A .npz file: `paths` [N] and `embeddings` [N, D] float32.")],
+    site: Annotated[Path | None, typer.Option(help="Wear this site profile (`passerby adapt`).")] = None,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV table with the columns path and camera, for a profile that knows cameras: each image is normalised by its own."
+        ),
+    ] = None,
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")
     ] = False,
@@ -224,7 +231,7 @@ def embed(
     from passerby.commands.embed import embed as run
     from passerby.commands.onnx_input import onnx_card
 
-    run(model, images, out, flip, device, onnx_card(size, mean, std, bgr))
+    run(model, images, out, flip, device, onnx_card(size, mean, std, bgr), site=site, cameras=cameras)
 
 
 @app.command()
@@ -245,7 +252,7 @@ def adapt(
             "with parameters as in 'adabn:weight=0.5'."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Fixes the order of images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Fixes which images are drawn, and their order.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Adapt a model to a place from unlabelled crops: a small file that the model can wear, and take off again."""
@@ -263,13 +270,15 @@ def diagnose(
     model: Annotated[Path, typer.Argument(help="A saved model, or a run's folder.")],
     images: Annotated[Path, typer.Option(help="Folder of unlabelled person crops of the place, subfolders included.")],
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page with pictures.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes the order of images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Fixes which images are drawn, and their order.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Say how far a place is from what a model knows, and whether adapting to it will help. Needs no labels."""
     from passerby.commands.diagnose import diagnose as run
     from passerby.commands.diagnose import show_diagnosis
+    from passerby.files import refuse_folder
 
+    refuse_folder(report)
     found = run(model, images, seed=seed, device=device, progress=sys.stderr.isatty())
     show_diagnosis(found, f"{model} at {images}", report)
 

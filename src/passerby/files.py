@@ -8,6 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from passerby.errors import PasserbyError
+
+
+def refuse_folder(path: str | Path | None) -> None:
+    """Raises PasserbyError where a file is to be written and a folder stands."""
+    if path is not None and Path(path).is_dir():
+        raise PasserbyError(f"{path}: a folder; give the name of a file to write")
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from passerby.adaptation import ADAPTATIONS, AdaBn, Adaptation, BntaAdaptation, Entropy, parse_adaptation
-from passerby.adaptation.base import BATCH, even_batches, moving_tensors, network_input
+from passerby.adaptation.base import BATCH, even_batches, moving_tensors, network_input, wearing
+from passerby.adaptation.shift import norm_shift
 from passerby.data.images import Pixels, Preprocessing
 from passerby.errors import PasserbyError
 from passerby.models.model import Architecture, Model
@@ -87,6 +88,62 @@ def test_the_model_is_what_it_was(
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert not changed & frozen
     assert bool(changed) == bool(adapted.keys() - frozen)
+
+
+@pytest.mark.parametrize("kind", ["adabn", "entropy", "bnta", "embed", "norm_shift"])
+def test_layers_in_a_mode_of_their_own_stay_in_it(kind: str, model: Model, scene: Scene, unchanged: Unchanged) -> None:
+    images = scene()
+    if kind == "embed":
+        expected: Any = model.embed(images)
+    elif kind == "norm_shift":
+        expected = [shift.distance for shift in norm_shift(model, images)]
+    else:
+        expected = MANY[kind].adapt(model, images)
+    for training in (True, False):
+        model.train(training)
+        model.backbone.network.conv1[1].train(not training)
+        check = unchanged(model)
+        if kind == "embed":
+            assert torch.equal(model.embed(images), expected)
+        elif kind == "norm_shift":
+            assert [shift.distance for shift in norm_shift(model, images)] == expected
+        else:
+            adapted = MANY[kind].adapt(model, images)
+            assert all(torch.equal(adapted[name], value) for name, value in expected.items())
+        check()
+
+
+@pytest.mark.parametrize("kind", ["adabn", "entropy", "bnta"])
+def test_where_gradients_are_off_the_result_is_the_same(kind: str, model: Model, scene: Scene) -> None:
+    expected = MANY[kind].adapt(model, scene())
+    with torch.no_grad():
+        found = MANY[kind].adapt(model, scene())
+        assert not torch.is_grad_enabled()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert not any(value.requires_grad for value in found.values())
+
+
+@pytest.mark.parametrize("interrupted", [1, 3])
+def test_an_interrupt_while_tensors_are_put_on(
+    interrupted: int, model: Model, scene: Scene, unchanged: Unchanged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = AdaBn(weight=1).adapt(model, scene())
+    copy, calls, check = Tensor.copy_, 0, unchanged(model)
+
+    def breaks(self: Tensor, *args: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == interrupted:
+            raise KeyboardInterrupt
+        return copy(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tensor, "copy_", breaks)
+        with pytest.raises(KeyboardInterrupt), wearing(model, new):
+            raise AssertionError
+    assert calls > interrupted
+    check()
 
 
 @pytest.mark.parametrize("adaptation", [MANY[name] for name in ("adabn", "entropy", "bnta", "bnta all")])
@@ -195,7 +252,7 @@ def test_a_backbone_that_is_frozen(training: bool, model: Model, scene: Scene) -
 def test_a_model_that_is_frozen_is_no_surprise(model: Model, scene: Scene, unchanged: Unchanged) -> None:
     model.requires_grad_(False)
     check = unchanged(model)
-    with pytest.raises(PasserbyError, match="--adapt entropy: every parameter of the batch norms is frozen"):
+    with pytest.raises(PasserbyError, match="entropy: every parameter of the batch norms is frozen"):
         Entropy().adapt(model, scene())
     check()
 
@@ -246,7 +303,7 @@ def test_moves_that_match_nothing(norm: str, build: Build, scene: Scene, unchang
     model = build(norm)
     assert norm != "bin-one-affine" or any(isinstance(m, OneAffineBatchInstanceNorm2d) for m in model.modules())
     check = unchanged(model)
-    message = r"--adapt bnta: the model has none of what should move \(instance\); choose other moves"
+    message = r"bnta: the model has none of what should move \(instance\); choose other moves"
     with pytest.raises(PasserbyError, match=message):
         BntaAdaptation(**FEW, moves=("instance",)).adapt(model, scene())
     check()
@@ -261,9 +318,9 @@ def test_too_few_images_and_one_image_again_and_again(
 ) -> None:
     adaptation, check = ADAPTATIONS[kind](), unchanged(model)
     for count in (0, 1, 3):
-        with pytest.raises(PasserbyError, match=rf"--adapt {kind}: {count} images; give at least 4"):
+        with pytest.raises(PasserbyError, match=rf"{count} images to adapt to; give at least 4"):
             adaptation.adapt(model, scene(4)[:count])
-    with pytest.raises(PasserbyError, match=rf"--adapt {kind}: all 9 images are the same"):
+    with pytest.raises(PasserbyError, match="all 9 images are the same"):
         adaptation.adapt(model, scene(1).repeat(9, 0))
     adapted = adaptation.adapt(model, scene(4))
     assert all(bool(value.isfinite().all()) for value in adapted.values())
@@ -273,7 +330,7 @@ def test_too_few_images_and_one_image_again_and_again(
 def test_the_same_image_again_and_again_over_many_batches(model: Model, scene: Scene) -> None:
     count = 2 * BATCH + 7
     images = scene(1).repeat(count, 0)
-    with pytest.raises(PasserbyError, match=rf"--adapt adabn: all {count} images are the same"):
+    with pytest.raises(PasserbyError, match=rf"all {count} images are the same"):
         AdaBn().adapt(model, images)
     for place in (0, BATCH, count - 1):  # one that differs is enough, wherever it stands
         images = scene(1).repeat(count, 0)
@@ -287,7 +344,7 @@ def test_a_backbone_without_batch_norms(kind: str, build: Build, scene: Scene, u
     # The BNNeck and those of the part heads do not count.
     for model in (Model(vit, Preprocessing(height=32, width=16)).eval(), build("instance")):
         check, name = unchanged(model), model.architecture.backbone
-        with pytest.raises(PasserbyError, match=rf"--adapt {kind}: {name} has no batch norms to adapt; camera norm"):
+        with pytest.raises(PasserbyError, match=rf"{kind}: {name} has no batch norms to adapt; camera norm"):
             ADAPTATIONS[kind]().adapt(model, scene())
         check()
 
@@ -386,15 +443,15 @@ def test_how_adaptations_are_written() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("adabm", r"--adapt: no adaptation 'adabm'; did you mean 'adabn'\?"),
-        ("", "--adapt: no adaptation ''; known: adabn, bnta, entropy"),
-        ("adabn:wait=1", "--adapt adabn:wait=1: no parameter 'wait' of adabn"),
-        ("adabn:0.5", "--adapt adabn:0.5: '0.5'; write each parameter once, as in adabn:images=200"),
-        ("adabn:weight", "--adapt adabn:weight: 'weight'; write each parameter once"),
+        ("adabm", r"no adaptation 'adabm'; did you mean 'adabn'\?"),
+        ("", "no adaptation ''; known: adabn, bnta, entropy"),
+        ("adabn:wait=1", "adaptation adabn:wait=1: no parameter 'wait' of adabn"),
+        ("adabn:0.5", "adaptation adabn:0.5: '0.5'; write each parameter once, as in adabn:images=200"),
+        ("adabn:weight", "adaptation adabn:weight: 'weight'; write each parameter once"),
         ("adabn:images=5;weight=1;images=6", "'images=6'; write each parameter once, as in adabn:images=200"),
         ("bnta:moves=mean;moves=mean", "'moves=mean'; write each parameter once, as in bnta:images=200"),
         ("adabn:=3", "no parameter '' of adabn"),
-        ("adabn:weight=2", "--adapt adabn:weight=2: weight: input should be less than or equal to 1"),
+        ("adabn:weight=2", "adaptation adabn:weight=2: weight: input should be less than or equal to 1"),
         ("adabn:weight=0", "weight: input should be greater than 0"),
         ("adabn:weight=much", "weight: input should be a valid number"),
         ("adabn:weight=nan", "weight: input should be a finite number"),
@@ -406,7 +463,7 @@ def test_how_adaptations_are_written() -> None:
         ("bnta:moves=mean,gamma", "moves: input should be 'mean', 'variance'"),
         ("bnta:optimizer=lamb", "optimizer: input should be 'adam' or 'sgd'"),
         ("entropy:temperature=0", "temperature: input should be greater than 0"),
-        ("entropy:name=adabn", "--adapt entropy:name=adabn: no parameter 'name' of entropy"),
+        ("entropy:name=adabn", "adaptation entropy:name=adabn: no parameter 'name' of entropy"),
         ("entropy:name=entropy", "no parameter 'name' of entropy"),
     ],
 )

@@ -34,10 +34,12 @@ def parts_of(model: Model, images: Pixels) -> Parts:
     return parts
 
 
-def plain_pairs(model: Model, images: Pixels, count: int) -> list[Pair]:
+def plain_pairs(model: Model, images: Pixels, count: int, unit: bool = False) -> list[Pair]:
     """Algorithm 1: (image, image, part), the nearest first, no image twice."""
     with torch.no_grad():
         local = parts_of(model, images).embedding.double()
+    if unit:
+        local = F.normalize(local, dim=-1)
     distance = (local[:, None] - local[None]).norm(dim=3)
     every = [(float(distance[i, j].min()), i, j) for j in range(len(images)) for i in range(j)]
     taken: set[int] = set()
@@ -50,7 +52,13 @@ def plain_pairs(model: Model, images: Pixels, count: int) -> list[Pair]:
 
 
 def plain_losses(
-    model: Model, images: Pixels, pairs: list[Pair], margin: float = 0.3, positions: str = "all", summed: bool = False
+    model: Model,
+    images: Pixels,
+    pairs: list[Pair],
+    margin: float = 0.3,
+    positions: str = "all",
+    summed: bool = False,
+    unit: bool = False,
 ) -> dict[str, Tensor]:
     """Eq. 5 and eq. 8 of one batch of pairs, image by image and pair by pair."""
     ahead, behind = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
@@ -60,7 +68,7 @@ def plain_losses(
     for row, logits in enumerate(parts.position):
         looked_at = range(len(logits)) if positions == "all" else [shared[row % len(pairs)]]
         position.append(sum(-F.log_softmax(logits[h], 0)[h] for h in looked_at))
-    first, second = parts.embedding.chunk(2)
+    first, second = (F.normalize(parts.embedding, dim=-1) if unit else parts.embedding).chunk(2)
     matching = []
     for k, n in enumerate(shared):
         others = [side[j, n] for side in (first, second) for j in range(len(pairs)) if j != k]
@@ -74,6 +82,7 @@ def test_the_defaults_are_the_papers() -> None:
     settings = BntaAdaptation()
     assert (settings.pairs, settings.batch_pairs, settings.epochs, settings.lr) == (128, 32, 1, 0.0005)
     assert (settings.margin, settings.matching_weight, settings.position_weight) == (0.3, 1, 1)
+    assert settings.features == "raw"
     assert settings.moves == ("mean", "variance", "weight", "bias")
     assert (settings.optimizer, settings.momentum, settings.positions, settings.reduction) == (
         "adam",
@@ -119,6 +128,8 @@ def test_four_steps_of_32_pairs_at_128_pairs(model: Model, scene: Scene, monkeyp
         ({"matching_weight": 0.25, "position_weight": 3.0}, 8),
         ({"position_weight": 0.0}, 8),
         ({"moves": ("weight", "bias")}, 8),
+        ({"features": "unit"}, 8),
+        ({"features": "unit", "pairs": 5, "reduction": "sum", "positions": "paired"}, 5),
     ],
 )
 def test_a_look_gives_the_plain_losses_with_running_statistics(
@@ -131,12 +142,13 @@ def test_a_look_gives_the_plain_losses_with_running_statistics(
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
     with wearing(model, adaptation.adapt(model, images)):
         assert adaptation.look(model, images) != before
-    pairs = plain_pairs(model, images, count)
+    unit = adaptation.features == "unit"
+    pairs = plain_pairs(model, images, count, unit)
     assert len(pairs) == count
     assert {part for _, _, part in pairs} == {0, 1}
     with torch.no_grad():
         expected = plain_losses(
-            model, images, pairs, adaptation.margin, adaptation.positions, adaptation.reduction == "sum"
+            model, images, pairs, adaptation.margin, adaptation.positions, adaptation.reduction == "sum", unit
         )
     assert float(expected["matching"]) > 0
     assert before == {
@@ -153,14 +165,17 @@ def test_a_look_gives_the_plain_losses_with_running_statistics(
         {"matching_weight": 0.5, "momentum": 0.4},
         {"position_weight": 0.0, "momentum": 1.0},
         {"epochs": 2, "batch_pairs": 4, "lr": 1e-5},
+        {"features": "unit"},
+        {"features": "unit", "position_weight": 0.0},
     ],
 )
 def test_the_steps_are_the_plain_algorithm(options: dict[str, Any], model: Model, scene: Scene) -> None:
     images = scene(16)
     adaptation = BntaAdaptation(**{"optimizer": "sgd", "lr": 0.01, "batch_pairs": 8, **options})
     adapted = adaptation.adapt(model, images, seed=2)
-    pairs = plain_pairs(model, images, 8)
-    kinds = (adaptation.margin, adaptation.positions, adaptation.reduction == "sum")
+    unit = adaptation.features == "unit"
+    pairs = plain_pairs(model, images, 8, unit)
+    kinds = (adaptation.margin, adaptation.positions, adaptation.reduction == "sum", unit)
     copy = deepcopy(model)
     for norm in batch_norms(copy).values():
         norm.train()
@@ -172,6 +187,7 @@ def test_the_steps_are_the_plain_algorithm(options: dict[str, Any], model: Model
         for start in range(0, 8, adaptation.batch_pairs):
             batch = [pairs[k] for k in order[start : start + adaptation.batch_pairs]]
             losses = plain_losses(copy, images, batch, *kinds)
+            assert bool(losses["matching"] > 0)
             total = adaptation.position_weight * losses["position"] + adaptation.matching_weight * losses["matching"]
             gradients = torch.autograd.grad(total, list(affine.values()), allow_unused=True)
             with torch.no_grad():
@@ -243,5 +259,14 @@ def test_pairs_are_of_the_model_as_it_was(model: Model, scene: Scene, monkeypatc
 
 
 def test_a_model_without_part_heads(build: Build, scene: Scene) -> None:
-    with pytest.raises(PasserbyError, match=r"--adapt bnta: the model has no part heads .*; adabn adapts any model"):
+    with pytest.raises(PasserbyError, match=r"bnta: the model has no part heads .*; adabn adapts any model"):
         BntaAdaptation().adapt(build(stripes=0), scene(12))
+
+
+def test_which_images_pair_depends_on_whether_length_counts(model: Model, scene: Scene) -> None:
+    images = scene(40)
+    raw, unit = (BntaAdaptation(features=features)._every_part(model, images) for features in ("raw", "unit"))
+    torch.testing.assert_close(unit.embedding.norm(dim=2), torch.ones(40, 2))
+    torch.testing.assert_close(unit.embedding, F.normalize(raw.embedding, dim=2))
+    assert torch.equal(unit.position, raw.position)
+    assert set(plain_pairs(model, images, 20)) != set(plain_pairs(model, images, 20, unit=True))

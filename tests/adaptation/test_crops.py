@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from passerby.adaptation import crops
-from passerby.adaptation.crops import read_crops
+from passerby.adaptation.crops import crops_at, read_crops
 from passerby.data.images import Preprocessing
 from passerby.errors import PasserbyError
 
@@ -92,3 +92,27 @@ def test_a_full_disk_is_told_before_anything_is_decoded(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(PasserbyError, match=r"no room for 0 MiB of pixels \(No space left on device\)"):
         read_crops(write(tmp_path, 2), SMALL)
+
+
+@pytest.mark.usefixtures("_place")
+@pytest.mark.parametrize("rows", [[10, 0, 3], [3, 3, 3, 3, 3], list(range(11)), [*range(10, -1, -1), 4, 4, 9], [7]])
+def test_some_of_the_images_in_the_order_of_the_rows(tmp_path: Path, rows: list[int]) -> None:
+    pixels, _ = read_crops(write(tmp_path, 11), SMALL)
+    chosen = crops_at(pixels, rows)
+    assert chosen.shape == (len(rows), 32, 16, 3)
+    assert chosen.dtype == np.uint8
+    assert np.array_equal(chosen, np.stack([pixels[row] for row in rows]))
+    chosen[:] = 0
+    assert [int(image[0, 0, 0]) for image in pixels] == [5 * k for k in range(11)]
+
+
+def test_some_that_are_many_lie_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 2, 3), dtype=np.uint8)
+    monkeypatch.setattr(crops, "_IN_MEMORY_BYTES", 4 * 24)
+    assert not isinstance(crops_at(pixels, [0, 1, 2, 0]), np.memmap)
+    found = crops_at(pixels, [2, 1, 0, 2, 2])
+    assert isinstance(found, np.memmap)
+    assert np.array_equal(found, pixels[[2, 1, 0, 2, 2]])
+    # None are none, in memory.
+    monkeypatch.setattr(crops, "_IN_MEMORY_BYTES", 0)
+    assert crops_at(pixels, []).shape == (0, 4, 2, 3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from passerby.adaptation.profile import ProfileCard
 from passerby.data.images import Pixels, Preprocessing
 from passerby.data.sample import Sample
 from passerby.errors import PasserbyError
+from passerby.evaluation.measure import measure
 from passerby.evaluation.targets import Split, Target
 from passerby.models.embedder import Embedder
 from passerby.models.model import Model
@@ -212,6 +214,67 @@ def test_a_camera_with_few_images_is_normalised_by_all(model: Model, market: Mar
     assert not torch.allclose(found_gallery[6:], brought_to(of[2], every), atol=0.01)
 
 
+@pytest.mark.parametrize("adaptation", [None, AdaBn(weight=1)])
+@pytest.mark.parametrize("count", [1, 7, 8])
+def test_where_the_gallery_shows_few_of_a_camera_what_is_left_over_counts_too(
+    count: int, adaptation: Adaptation | None, model: Model, market: Market
+) -> None:
+    samples = market(identities=10, cameras=2)
+    own = [s for s in samples if s.camera == 1]
+    query, shown, unused = own[:2], own[2 : 2 + count], own[2 + count :]
+    others = [s for s in samples if s.camera == 2 and s.identity <= 5]
+    split = Split(tuple(query), (*shown, *others), (*unused, *(s for s in samples if s.camera == 2 and s.identity > 5)))
+    target = Target("people", (split,), "people-1", "cam 1 -> cams 1, 2")
+    found_query, found_gallery = AdaptedFeatures(model, target, adaptation, camera_normalise=True)(split)
+    pixels = model.preprocessing.read_many(paths(split.gallery))
+    with wearing(model, {} if adaptation is None else adaptation.adapt(model, pixels)):
+        of = {k: model.embed(paths(side)) for k, side in enumerate((query, shown, unused, others))}
+    by = of[1] if count == 8 else torch.cat([of[1], of[2]])
+    torch.testing.assert_close(found_query, brought_to(of[0], by), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found_gallery[:count], brought_to(of[1], by), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found_gallery[count:], brought_to(of[3], of[3]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("camera_normalise", [False, True])
+def test_a_model_that_stays_as_it_is_keeps_no_pixels(
+    camera_normalise: bool, model: Model, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed, seen = Model.embed, []
+
+    def watched(self: Model, images: Any, **options: Any) -> Tensor:
+        seen.extend(images)
+        return embed(self, images, **options)
+
+    monkeypatch.setattr(on_splits, "read_crops", None)
+    monkeypatch.setattr(on_splits, "crops_at", None)
+    monkeypatch.setattr(Model, "embed", watched)
+    features = AdaptedFeatures(model, target, None, camera_normalise)
+    found = [features(split) for split in target.splits]
+    assert seen
+    assert all(isinstance(image, Path) for image in seen)
+    assert len(set(seen)) == len(seen)
+    if not camera_normalise:
+        for split, (query, gallery) in zip(target.splits, found, strict=True):
+            torch.testing.assert_close(query, embed(model, paths(split.query)))
+            torch.testing.assert_close(gallery, embed(model, paths(split.gallery)))
+
+
+@pytest.mark.parametrize("adaptation", [None, AdaBn()])
+@pytest.mark.parametrize("splits", [1, 2])
+def test_bars_change_nothing(adaptation: Adaptation | None, splits: int, model: Model, target: Target) -> None:
+    some = replace(target, splits=target.splits[:splits])
+    quiet, shown = (
+        measure(some, AdaptedFeatures(model, some, adaptation, True, progress=progress), progress=progress)
+        for progress in (False, True)
+    )
+    assert len(shown.outcomes) == splits
+    assert shown.metrics() == quiet.metrics()
+    for outcome, same in zip(shown.outcomes, quiet.outcomes, strict=True):
+        assert outcome.split == same.split
+        assert torch.equal(outcome.query, same.query)
+        assert torch.equal(outcome.gallery, same.gallery)
+
+
 def test_too_few_images_in_all_for_camera_normalisation(model: Model, market: Market) -> None:
     samples = market(identities=3, cameras=2)
     sides = [tuple(s for s in samples if s.camera == camera) for camera in (1, 2)]
@@ -234,7 +297,7 @@ def test_flip_averages_mirror_images(model: Model, target: Target) -> None:
 
 def test_an_embedder_that_is_no_saved_model(target: Target) -> None:
     split = target.splits[0]
-    with pytest.raises(PasserbyError, match=r"--adapt bnta: an \.onnx file has no norms to adapt"):
+    with pytest.raises(PasserbyError, match=r"bnta: an \.onnx file has no norms to adapt"):
         AdaptedFeatures(Colours(), target, BntaAdaptation(), camera_normalise=True)
     _, gallery = AdaptedFeatures(Colours(), target, None, camera_normalise=True)(split)
     of_gallery = Colours().embed(paths(split.gallery))

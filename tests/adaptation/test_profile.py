@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,30 @@ def test_for_the_length_of_a_block_and_when_it_raises(
         raise KeyboardInterrupt
     check()
     assert model.site is None
+
+
+@pytest.mark.parametrize("how", ["apply", "on"])
+def test_an_interrupt_while_it_is_put_on(
+    how: str, site: SiteProfile, model: Model, scene: Scene, unchanged: Unchanged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, calls, check = torch.Tensor.copy_, 0, unchanged(model)
+
+    def breaks(self: torch.Tensor, *args: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return copy(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "copy_", breaks)
+        with pytest.raises(KeyboardInterrupt), site.on(model) if how == "on" else nullcontext(site.apply(model)):
+            raise AssertionError
+    assert calls > 3
+    check()
+    assert model.site is None
+    site.apply(model).remove()
+    check()
 
 
 def test_a_profile_that_was_read_does_the_same(site: SiteProfile, model: Model, scene: Scene, tmp_path: Path) -> None:
@@ -346,6 +371,13 @@ def test_a_full_disk_is_one_clear_error(site: SiteProfile, tmp_path: Path, monke
     with pytest.raises(PasserbyError, match=r"lobby\.safetensors: cannot be written .*No space left.*free room"):
         site.save(tmp_path / "lobby.safetensors")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_card_holds_no_number_that_is_not_finite(when: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{when}\.distance\n.*finite"):
+        card(**{when: {"distance": value}})
 
 
 def test_the_card_says_what_people_ask(site: SiteProfile, tmp_path: Path) -> None:

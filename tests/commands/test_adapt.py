@@ -1,6 +1,7 @@
 """passerby adapt: from crops to a site profile to a measurement with it, and what it refuses."""
 
 import csv
+import math
 import re
 import shutil
 import sys
@@ -14,12 +15,17 @@ import torch
 from PIL import Image
 
 import passerby
-from passerby.adaptation import CameraStatistics, SiteProfile
+from passerby.adaptation import AdaBn, BntaAdaptation, CameraStatistics, SiteProfile
 from passerby.adaptation.base import wearing
+from passerby.adaptation.profile import ProfileCard
+from passerby.adaptation.shift import norm_shift, place_distance
 from passerby.cli import main
-from passerby.commands.adapt import adapt
+from passerby.commands import adapt as command
+from passerby.commands import place
+from passerby.commands.adapt import adapt, show_profile
 from passerby.commands.adapted import record_name
 from passerby.commands.evaluate import evaluate
+from passerby.commands.place import read_cameras
 from passerby.errors import PasserbyError
 from passerby.evaluation.records import read_record
 from passerby.methods import get_method
@@ -66,7 +72,7 @@ def test_training_adapting_and_measuring(trained: Any, tmp_path: Path) -> None:
     assert (card.method, card.images, card.cameras, card.seed) == ("bnta", 32, (), 0)
     assert card.model_sha256 == model_card.weights_sha256
     assert card.settings["lr"] == 0.0005
-    assert set(card.before) == set(card.after) == {"position", "matching"}
+    assert set(card.before) == set(card.after) == {"distance", "position", "matching"}
     written = SiteProfile.load(lobby).card
     assert written.model_copy(update={"tensors_sha256": ""}) == card
     known = written.tensors_sha256[:8]
@@ -123,10 +129,11 @@ def test_the_methods_and_the_one_by_default(trained: Any, tmp_path: Path) -> Non
     assert adapt(trained.plain, three, device="cpu").card.method == "adabn"
     assert adapt(trained.bnta, three, device="cpu").card.method == "bnta"
     chosen = adapt(trained.bnta, three, method="adabn:weight=0.75;images=9", device="cpu")
-    assert (chosen.card.method, chosen.card.before) == ("adabn", {})
+    assert (chosen.card.method, chosen.card.images) == ("adabn", 9)
+    assert set(chosen.card.before) == set(chosen.card.after) == {"distance"}
     assert (chosen.card.settings["weight"], chosen.card.settings["images"]) == (0.75, 9)
     entropy = adapt(trained.plain, three, method="entropy:epochs=2", device="cpu").card
-    assert set(entropy.before) == set(entropy.after) == {"entropy"}
+    assert set(entropy.before) == set(entropy.after) == {"distance", "entropy"}
     assert names(tmp_path) == []  # nothing is written where no file is asked for
 
 
@@ -244,6 +251,70 @@ def test_a_table_with_a_zero_byte_is_no_traceback(trained: Any, table: Table) ->
         adapt(trained.plain, trained.data / "three", cameras=named, method="none", device="cpu")
 
 
+def test_one_image_has_one_camera(trained: Any, table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = crops(trained.data / "three")
+    rows = [[path.name, camera_of(path)] for path in paths]
+    twice = read_cameras(table([*rows, *rows[:3]]), trained.data / "three", paths)
+    assert twice == [camera_of(path) for path in paths]
+    assert capsys.readouterr().err == ""
+    other = [f"../three/{paths[1].name}", "9"]
+    with pytest.raises(
+        PasserbyError, match=rf"--cameras .*{paths[1].name} stands there with the cameras 1 and 9; keep"
+    ):
+        read_cameras(table([*rows, other]), trained.data / "three", paths)
+
+
+def test_a_row_without_a_camera_says_nothing_of_one_that_names_it(trained: Any, table: Table) -> None:
+    paths = crops(trained.data / "three")
+    rows = [[path.name, camera_of(path)] for path in paths]
+    found = read_cameras(table([[paths[0].name, " "], *rows]), trained.data / "three", paths)
+    assert found[0] == camera_of(paths[0])
+
+
+def test_blanks_around_a_path_are_no_part_of_it(trained: Any, table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = crops(trained.data / "three")
+    named = table([[f" {path.name}\t", f"{camera_of(path)} "] for path in paths])
+    assert read_cameras(named, trained.data / "three", paths) == [camera_of(path) for path in paths]
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_table_does_not_say_is_told(trained: Any, table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    three = trained.data / "three"
+    paths = crops(three)
+    cameras = ["1"] * 8 + ["few"] * 7 + ["one"] + ["2"] * 8  # the last 8 of 32 are not named
+    rows = [[path.name, camera] for path, camera in zip(paths, cameras, strict=False)]
+    named = table([*rows, ["gone.jpg", "1"], ["../one/0001_c1s1_000000_00.jpg", "1"], ["also gone", ""], ["", "1"]])
+    assert read_cameras(named, three, paths) == [*cameras, *[None] * 8]
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"passerby: --cameras {named}: 3 rows name no image in {three}",
+        f"passerby: --cameras {named}: 8 of 32 images have no camera there; those of all images normalise them",
+        f"passerby: --cameras {named}: cameras with fewer than 8 images, normalised by all images: few, one",
+    ]
+    many = table([[path.name, f"c{k:02d}"] for k, path in enumerate(paths)])
+    read_cameras(many, three, paths)
+    assert capsys.readouterr().err.endswith("c08, c09, ...\n")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_link_to_itself_is_no_traceback(
+    trained: Any, table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str], inside: bool
+) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(trained.data / "three", place)
+    loop = (place if inside else tmp_path) / "loop.jpg"
+    loop.symlink_to(loop)
+    rows = [[path.name, camera_of(path)] for path in crops(trained.data / "three")]
+    named = table([*rows, *([] if inside else [[str(loop), "1"]])])
+    try:
+        profile = adapt(trained.plain, place, cameras=named, method="none", device="cpu")
+    except PasserbyError as error:
+        assert re.search("loop", str(error), re.IGNORECASE)  # noqa: PT017
+    else:
+        assert profile.card.images == 32
+        assert ("loop.jpg" if inside else "1 rows name no image") in capsys.readouterr().err
+
+
 def test_images_that_cannot_be_read_are_named_and_left_out(
     trained: Any, tmp_path: Path, table: Table, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,8 +362,8 @@ def test_grey_transparent_and_large_images_and_other_formats(trained: Any, tmp_p
         ({"out": "lobby"}, r"--out .*lobby: a site profile is a"),
         ({"images": "nowhere"}, "--images .*nowhere: no such folder"),
         ({"images": "empty"}, "--images .*empty: no images in it"),
-        ({"images": "three"}, "--adapt bnta: 3 images; give at least 4"),
-        ({"images": "same"}, "--adapt bnta: all 5 images are the same"),
+        ({"images": "three"}, "--images .*: 3 images to adapt to; give at least 4"),
+        ({"images": "same"}, "--images .*: all 5 images are the same"),
         ({"images": "broken"}, "--images .*broken: none of its 5 images can be read"),
         ({"model": "nowhere"}, "nowhere: no saved model"),
         ({"model": "pool.onnx"}, r"pool\.onnx: an \.onnx file has no norms to adapt"),
@@ -301,7 +372,15 @@ def test_grey_transparent_and_large_images_and_other_formats(trained: Any, tmp_p
         ({"method": "none"}, "--method none: without --cameras there is nothing"),
         (
             {"images": "three", "method": "none", "cameras": [["0.jpg", "1"]]},
-            "camera normalisation: 3 images; give at least 8",
+            "--images .*: 3 images to adapt to; give at least 4",
+        ),
+        (
+            {"images": "same", "method": "none", "cameras": [["0.jpg", "1"]]},
+            "--images .*: all 5 images are the same; give different crops",
+        ),
+        (
+            {"images": "five", "method": "none", "cameras": [["0.jpg", "1"]]},
+            "camera normalisation: 5 images; give at least 8",
         ),
         ({"method": "bnta:lr=inf"}, "lr: input should be a finite number"),
         ({"method": "bnta:lr"}, "'lr'; write each parameter once, as in bnta:images=200"),
@@ -319,10 +398,10 @@ def test_grey_transparent_and_large_images_and_other_formats(trained: Any, tmp_p
 def test_bad_input_is_one_clear_error_and_writes_nothing(
     trained: Any, table: Table, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    for name, count in (("empty", 0), ("three", 3), ("same", 5), ("broken", 5)):
+    for name, count in (("empty", 0), ("three", 3), ("five", 5), ("same", 5), ("broken", 5)):
         (tmp_path / name).mkdir()
         for k, path in enumerate(crops(trained.data / "three")[:count]):
-            source = path if name == "three" else crops(trained.data / "three")[0]
+            source = path if name in ("three", "five") else crops(trained.data / "three")[0]
             shutil.copy(source, tmp_path / name / f"{k}.jpg")
             if name == "broken":
                 (tmp_path / name / f"{k}.jpg").write_bytes(b"no image")
@@ -342,8 +421,82 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "bntaa"}, "no adaptation 'bntaa'"),
+        ({"method": "bnta:lr=-1"}, "lr: input should be"),
+        ({"method": "bnta", "run": "plain"}, "bnta: the model has no part heads"),
+        ({"method": "none"}, "without --cameras there is nothing to make a profile of"),
+        ({"cameras": "missing.csv"}, r"missing\.csv: cannot be read"),
+        ({"out": "folder.safetensors"}, "--out .*: a site profile is a .safetensors file"),
+        ({"out": "lobby.pt"}, "--out .*: a site profile is a .safetensors file"),
+    ],
+)
+def test_what_can_be_seen_without_the_images_is_seen_before_they_are_read(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], message: str
+) -> None:
+    monkeypatch.setattr(place, "read_crops", None)
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(PasserbyError, match=message):
+        adapt(
+            getattr(trained, change.get("run", "bnta")),
+            trained.data / "three",
+            tmp_path / change.get("out", "lobby.safetensors"),
+            cameras=tmp_path / change["cameras"] if "cameras" in change else None,
+            method=change.get("method"),
+            device="cpu",
+        )
+    assert names(tmp_path) == ["folder.safetensors"]
+
+
+@pytest.mark.parametrize("kind", ["position", "matching", "distance"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_of_the_card_that_is_not_finite_is_one_clear_error(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, value: float
+) -> None:
+    said = {"position": 1.0, "matching": 1.0}
+    if kind == "distance":
+        monkeypatch.setattr(command, "place_distance", lambda _: value)
+    else:
+        said[kind] = value
+    monkeypatch.setattr(BntaAdaptation, "look", lambda *_: said)
+    with pytest.raises(PasserbyError, match=f"bnta: {kind} is {value} on these images; lower the learning rate"):
+        adapt(trained.bnta, trained.data / "three", tmp_path / "lobby.safetensors", device="cpu")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("method", ["bnta:lr=1e8", "bnta:lr=1e30;optimizer=sgd", "entropy:lr=1e8"])
+def test_a_rate_that_breaks_the_losses_is_one_clear_error(trained: Any, tmp_path: Path, method: str) -> None:
+    with pytest.raises(
+        PasserbyError,
+        match=r"(is (nan|inf) on these|not finite|too large to compare).*; lower the learning rate",
+    ):
+        adapt(trained.bnta, trained.data / "three", tmp_path / "lobby.safetensors", method=method, device="cpu")
+    assert names(tmp_path) == []
+
+
+def test_the_card_says_what_the_model_says_before_and_after(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    three = trained.data / "three"
+    monkeypatch.setattr(command, "LOOKED_AT", 8)
+    profile = adapt(trained.bnta, three, device="cpu", seed=4)
+    model, _ = load_model(trained.bnta / "model")
+    pixels = model.preprocessing.read_many(crops(three))
+    for said, worn in ((profile.card.before, {}), (profile.card.after, profile.tensors)):
+        with wearing(model, worn):
+            expected = {"distance": place_distance(norm_shift(model, pixels[::4]))}
+            expected |= BntaAdaptation().look(model, pixels)
+        assert said == pytest.approx(expected, rel=1e-4)
+    assert profile.card.after != profile.card.before
+    # Where it draws some images, it looks at those.
+    few = adapt(trained.bnta, three, method="adabn:images=8", device="cpu", seed=4).card
+    drawn = AdaBn(images=8).drawn(pixels, 4)
+    assert few.before["distance"] == pytest.approx(place_distance(norm_shift(model, drawn)), rel=1e-4)
+    assert few.images == len(drawn) == 8
+
+
 def test_bnta_on_a_model_without_part_heads(trained: Any) -> None:
-    with pytest.raises(PasserbyError, match=r"--adapt bnta: the model has no part heads .* adabn adapts any model"):
+    with pytest.raises(PasserbyError, match=r"bnta: the model has no part heads .* adabn adapts any model"):
         adapt(trained.plain, trained.data / "three", method="bnta", device="cpu")
     with pytest.raises(PasserbyError, match="no part heads"):
         evaluate(trained.plain, trained.data, [f"three={trained.data / 'three'}"], adapt="bnta", device="cpu")
@@ -415,7 +568,7 @@ def test_a_profile_says_how_to_adapt_and_belongs_to_its_model(trained: Any, tmp_
         evaluate(trained.bnta, trained.data, three, site=lobby, device="cpu")
     with pytest.raises(PasserbyError, match="no such site profile"):
         evaluate(trained.plain, trained.data, three, site=tmp_path / "none.safetensors", device="cpu")
-    with pytest.raises(PasserbyError, match=r"--adapt: no adaptation 'adbn'; did you mean 'adabn'"):
+    with pytest.raises(PasserbyError, match=r"no adaptation 'adbn'; did you mean 'adabn'"):
         evaluate(trained.plain, trained.data, three, adapt="adbn", device="cpu")
 
 
@@ -449,7 +602,7 @@ def test_from_the_command_line(
     card = SiteProfile.load(Path(lobby)).card
     assert card.seed == 2
     assert said.startswith(f"bnta on 32 images: {len(SiteProfile.load(Path(lobby)).tensors)} tensors changed")
-    for name in ("position", "matching"):
+    for name in ("distance", "position", "matching"):
         assert f"{name}: {card.before[name]:.3f} -> {card.after[name]:.3f}" in said
     assert "lobby.safetensors" in said.replace(" ", "")
     measured = run(
@@ -465,6 +618,48 @@ def test_from_the_command_line(
     assert names(tmp_path / "records") == [
         "three+adabnweight=0.5+camera.json",
         f"three+site{card.tensors_sha256[:8]}bnta.json",
+    ]
+
+
+@pytest.mark.parametrize("cameras", [("", "1", "gate", "hall"), ()])
+def test_what_is_printed_of_a_profile(
+    tmp_path: Path, cameras: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    card = ProfileCard(
+        model_sha256="ab" * 32,
+        method="adabn",
+        settings={},
+        images=9,
+        cameras=cameras,
+        seed=0,
+        before={"distance": 1.5, "entropy": 0.25},
+        after={"distance": 0.125, "entropy": 0.5},
+        code_version="0",
+        date="2026-01-02",
+    )
+    out = tmp_path / "a folder whose name is long" / "lobby.safetensors"
+    out.parent.mkdir()
+    out.write_bytes(bytes(1_250_000))
+    show_profile(SiteProfile(card, {"a": torch.ones(1), "b": torch.ones(1)}, None), out)
+    assert capsys.readouterr().out.splitlines() == [
+        "adabn on 9 images: 2 tensors changed",
+        "  distance: 1.500 -> 0.125",
+        "  entropy: 0.250 -> 0.500",
+        *(["  embeddings of 3 cameras normalised"] if cameras else []),
+        f"site profile: {out} (1.2 MB)",
+    ]
+
+
+def test_what_is_printed_of_a_profile_of_cameras_alone(
+    trained: Any, table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lobby, three = tmp_path / "lobby.safetensors", trained.data / "three"
+    named = table([[path.name, camera_of(path)] for path in crops(three)])
+    show_profile(adapt(trained.plain, three, lobby, cameras=named, method="none", device="cpu"), lobby)
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "none on 32 images: no tensor changed",
+        "  embeddings of 2 cameras normalised",
     ]
 
 

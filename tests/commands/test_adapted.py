@@ -1,9 +1,11 @@
 """How a model is fitted to a place, in words."""
 
+import re
+
 import pytest
 
 from passerby.adaptation import AdaBn, BntaAdaptation
-from passerby.commands.adapted import How, record_name
+from passerby.commands.adapted import LONGEST, How, record_name
 from passerby.errors import PasserbyError
 
 
@@ -36,10 +38,27 @@ def test_ways_are_read_and_written(text: str, how: How, words: str, arguments: l
 
 @pytest.mark.parametrize("text", ["", "none+camera", "camera+adabn", "adabn+cameras"])
 def test_other_words_are_refused(text: str) -> None:
-    with pytest.raises(PasserbyError, match="--adapt"):
+    with pytest.raises(PasserbyError, match="no adaptation '"):
         How.parse(text)
 
 
 def test_records_of_one_target_have_names_of_their_own() -> None:
     assert record_name("viper") == record_name("viper", None) == record_name("viper", "") == "viper.json"
     assert record_name("viper", "bnta:pairs=64;lr=0.001 + camera") == "viper+bntapairs=64lr=0.001+camera.json"
+
+
+def test_long_settings_have_short_names_of_their_own() -> None:
+    every = "moves=mean,variance,weight,bias,instance,convolution"
+    texts = [f"bnta:pairs=64;lr=0.{'0' * 60}{k};features=unit;positions=paired;{every} + camera" for k in range(5)]
+    found = [record_name("viper", text) for text in texts]
+    assert all(len(text) > LONGEST for text in texts)
+    assert len(set(found)) == 5
+    for name in found:
+        assert len(name.encode()) < 200
+        assert re.fullmatch(r"viper\+bntapairs=64lr=0\.0+[\w.=+-]*-[0-9a-f]{8}\.json", name)
+        assert name == record_name("viper", texts[found.index(name)])
+    # What differs beyond the cut differs.
+    ends = [f"{'x' * 300}{end}" for end in ("a", "b")]
+    assert len({record_name("viper", end) for end in ends}) == 2
+    for length in (LONGEST - 1, LONGEST - 2):
+        assert record_name("viper", "x" * length) == f"viper+{'x' * length}.json"

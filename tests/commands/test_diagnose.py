@@ -18,9 +18,10 @@ from passerby.adaptation import AdaBn, BntaAdaptation
 from passerby.adaptation.base import batch_norms, wearing
 from passerby.adaptation.shift import norm_shift, place_distance
 from passerby.cli import main
+from passerby.commands import diagnose as command
 from passerby.commands import train as training
 from passerby.commands.adapt import adapt
-from passerby.commands.diagnose import FAR, Diagnosis, diagnose, show_diagnosis
+from passerby.commands.diagnose import FAR, FEWEST_FOR_A_VERDICT, Diagnosis, diagnose, show_diagnosis
 from passerby.errors import PasserbyError
 from passerby.models.model import Architecture, Model
 from passerby.models.saved import load_card, load_model, save_model
@@ -57,8 +58,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def made_up(distance: float, familiar: dict[str, float]) -> Diagnosis:
-    return Diagnosis(distance, familiar, [], "adabn", {}, [], {})
+def made_up(distance: float, familiar: dict[str, float], images: int = FEWEST_FOR_A_VERDICT) -> Diagnosis:
+    return Diagnosis(images, distance, familiar, [], "adabn", {}, [], {})
 
 
 @pytest.fixture
@@ -149,7 +150,10 @@ def test_adapting_brings_the_place_nearer(trained: Any, strange: Path) -> None:
     assert place_distance(found.adapted_layers) < found.distance
 
 
-def test_a_strange_place_is_far_and_a_source_is_not(trained: Any, strange: Path, tmp_path: Path) -> None:
+def test_a_strange_place_is_far_and_a_source_is_not(
+    trained: Any, strange: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "FEWEST_FOR_A_VERDICT", 12)
     # Six steps leave the statistics half-way: here is a model that has seen enough of its sources.
     model, card = load_model(trained.plain / "model")
     pixels = {name: model.preprocessing.read_many(sorted((trained.data / name).iterdir())) for name in ("one", "two")}
@@ -161,7 +165,10 @@ def test_a_strange_place_is_far_and_a_source_is_not(trained: Any, strange: Path,
     far = diagnose(tmp_path / "model", strange, device="cpu")
     assert near.distance == pytest.approx(familiar["one"], abs=1e-3)
     assert far.distance > FAR * max(familiar.values())
+    assert (near.images, far.images) == (32, 12)
     assert (near.far, far.far) == (False, True)
+    monkeypatch.setattr(command, "FEWEST_FOR_A_VERDICT", 13)
+    assert (near.far, far.far) == (False, None)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +188,15 @@ def test_the_verdict(
     assert diagnosis.verdict == VERDICTS[far]
 
 
+def test_few_images_give_no_verdict() -> None:
+    assert made_up(9.0, {"a": 0.2}, FEWEST_FOR_A_VERDICT).far is True
+    few = made_up(9.0, {"a": 0.2}, FEWEST_FOR_A_VERDICT - 1)
+    assert few.far is None
+    assert few.verdict == "63 images are too few for a verdict; give at least 64"
+    assert made_up(0.1, {"a": 0.2}, 4).far is None
+    assert made_up(9.0, {}, 4).verdict == VERDICTS[None]
+
+
 def test_a_card_from_before_says_so(trained: Any, tmp_path: Path) -> None:
     shutil.copytree(trained.plain / "model", tmp_path / "model")
     card = json.loads((tmp_path / "model" / "card.json").read_text())
@@ -194,6 +210,7 @@ def test_a_card_from_before_says_so(trained: Any, tmp_path: Path) -> None:
 def test_what_is_printed_and_the_page(
     kind: str, trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(command, "FEWEST_FOR_A_VERDICT", 32)
     run, three = getattr(trained, kind), trained.data / "three"
     report = tmp_path / "pages" / "place.html"
     arguments = ["diagnose", str(run), "--images", str(three), "--report", str(report), "--device", "cpu"]
@@ -207,6 +224,7 @@ def test_what_is_printed_and_the_page(
     page = report.read_text(encoding="utf-8")
     words = re.sub(r"\s+", " ", re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
     for text in (said, words):
+        assert found.far is not None
         assert found.verdict in text.replace("&#39;", "'")
         assert f"{found.distance:.3f}" in text
         for name, value in found.familiar.items():
@@ -215,7 +233,9 @@ def test_what_is_printed_and_the_page(
         for name, values in found.losses.items():
             assert f"{name} loss" in text
             assert all(f"{value:.3f}" in text for value in values)
-    assert f"this place, adapted ({found.method})" in said
+    adapted = f"{place_distance(found.adapted_layers):.3f}"
+    assert adapted != f"{found.distance:.3f}"
+    assert f"this place {found.distance:.3f} this place, adapted ({found.method}) {adapted} " in said
     parsed = Page(page)
     assert parsed.tags.count("svg") == 3
     assert all(address.startswith("#") for address in parsed.addresses)
@@ -236,6 +256,22 @@ def test_without_a_page_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_no_report(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "open_model", None)
+    three = str(trained.data / "three")
+    arguments = ["diagnose", str(trained.plain), "--images", three, "--report", str(tmp_path), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["passerby", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a folder; give the name of a file to write" in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_titles_are_escaped(trained: Any, tmp_path: Path) -> None:
     found = diagnose(trained.plain, trained.data / "three", device="cpu")
     show_diagnosis(found, "<b>A & B</b>", tmp_path / "page.html")
@@ -248,7 +284,7 @@ def test_titles_are_escaped(trained: Any, tmp_path: Path) -> None:
         ("nowhere", "three", "nowhere: no saved model"),
         ("pool.onnx", "three", "an .onnx file has no norms to adapt"),
         (None, "nowhere", "--images .*nowhere: no such folder"),
-        (None, "few", "3 images; give at least 4"),
+        (None, "few", "--images .*few: 3 images to adapt to; give at least 4"),
     ],
 )
 def test_bad_input(trained: Any, tmp_path: Path, model: str | None, images: str, message: str) -> None:
@@ -271,9 +307,9 @@ def test_a_backbone_without_batch_norms(trained: Any, tmp_path: Path, backbone: 
     assert training._familiar(model, None, 0) == {}  # type: ignore[arg-type]
     changed = {"architecture": architecture, "dimension": model.dimension, "familiar": {}}
     save_model(tmp_path / "model", model, card.model_copy(update=changed))
-    for command in (diagnose, adapt):
+    for refuses in (diagnose, adapt):
         with pytest.raises(PasserbyError, match=f"{backbone} has no batch norms to"):
-            command(tmp_path / "model", trained.data / "three", device="cpu")
+            refuses(tmp_path / "model", trained.data / "three", device="cpu")
 
 
 def test_what_cannot_be_read_is_left_out(trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from passerby.models.freeze import frozen
+from passerby.models.freeze import evaluating, frozen
 from passerby.models.norm import BatchInstanceNorm2d
 
 
@@ -70,3 +70,23 @@ def test_an_exception_gives_everything_back(network: nn.Sequential) -> None:
     assert all(p.requires_grad for p in network.parameters())
     assert network[3].track_running_stats
     assert not network[1].hold_statistics
+
+
+def test_every_layer_is_back_in_its_own_mode(network: nn.Sequential) -> None:
+    network.train()
+    network[3].eval()
+    modes = [module.training for module in network.modules()]
+    assert set(modes) == {False, True}
+    with evaluating(network):
+        assert not any(module.training for module in network.modules())
+        network[0].train()
+    assert [module.training for module in network.modules()] == modes
+    with pytest.raises(KeyboardInterrupt), evaluating(network):
+        raise KeyboardInterrupt
+    assert [module.training for module in network.modules()] == modes
+    network.eval()
+    network[1].train()
+    modes = [module.training for module in network.modules()]
+    with evaluating(network):
+        pass
+    assert [module.training for module in network.modules()] == modes

@@ -34,19 +34,19 @@ def parse_adaptation(text: str) -> Adaptation:
     """
     name, _, rest = text.partition(":")
     if name not in ADAPTATIONS:
-        raise PasserbyError(f"--adapt: no adaptation '{name}'; {nearest(name, ADAPTATIONS)}")
+        raise PasserbyError(f"no adaptation '{name}'; {nearest(name, ADAPTATIONS)}")
     kind = ADAPTATIONS[name]
     known = kind.model_fields.keys() - {"name"}
     values: dict[str, Any] = {}
     for part in filter(None, rest.split(";")):
         key, found, value = part.partition("=")
         if not found or key in values:
-            raise PasserbyError(f"--adapt {text}: '{part}'; write each parameter once, as in {name}:images=200")
+            raise PasserbyError(f"adaptation {text}: '{part}'; write each parameter once, as in {name}:images=200")
         if key not in known:
-            raise PasserbyError(f"--adapt {text}: no parameter '{key}' of {name}; {nearest(key, known)}")
+            raise PasserbyError(f"adaptation {text}: no parameter '{key}' of {name}; {nearest(key, known)}")
         values[key] = value.split(",") if key == "moves" else value
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise PasserbyError(f"--adapt {text}: {first['loc'][0]}: {first['msg'].lower()}") from error
+        raise PasserbyError(f"adaptation {text}: {first['loc'][0]}: {first['msg'].lower()}") from error

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from passerby.data.images import Pixels, to_tensor
 from passerby.errors import PasserbyError
+from passerby.models.freeze import evaluating
 from passerby.models.model import Model
 from passerby.models.norm import AffineNorm2d, BatchInstanceNorm2d, InstanceNorm2d
 
@@ -21,6 +22,9 @@ BATCH = 64
 
 Moving = Literal["mean", "variance", "weight", "bias", "instance", "convolution"]
 """Kinds of tensors: mu, sigma^2, gamma and beta of the batch norms; affine of the instance norms; kernels."""
+
+KEYS: dict[str, str] = {"mean": "running_mean", "variance": "running_var", "weight": "weight", "bias": "bias"}
+"""What a batch norm calls its tensors."""
 
 
 class BatchNorm(Protocol):
@@ -65,13 +69,21 @@ class Adaptation(BaseModel, ABC):
         """
         if not batch_norms(model.backbone):
             raise PasserbyError(
-                f"--adapt {self.name}: {model.architecture.backbone} has no batch norms to adapt; "
-                "camera normalisation works on any model"
+                f"{self.name}: {model.architecture.backbone} has no batch norms to adapt; camera normalisation alone works on any "
+                "model (evaluate --camera-normalise, adapt --method none --cameras)"
             )
 
     @abstractmethod
     def change(self, model: Model, images: Pixels, seed: int) -> None:
         """Changes the tensors of `moving`, and maybe others, which are put back."""
+
+    def drawn(self, images: Pixels, seed: int) -> Pixels:
+        """Those of the images that it adapts to: N of them where `images` says so."""
+        if self.images is None or self.images >= len(images):
+            return images
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        chosen: Pixels = images[order[: self.images].numpy()]
+        return chosen
 
     def look(self, model: Model, images: Pixels) -> dict[str, float]:
         """What the method says of images without adapting: its losses by name, none where it has none.
@@ -88,7 +100,7 @@ class Adaptation(BaseModel, ABC):
         Args:
             model: a trained model.
             images: uint8 [N, H, W, 3] RGB of the model's size, unlabelled.
-            seed: fixes the order of images.
+            seed: fixes which images, and their order.
 
         Returns:
             the tensors that may have changed, by their names in the model, with their new values.
@@ -97,28 +109,31 @@ class Adaptation(BaseModel, ABC):
             PasserbyError: when the model, or so few images, cannot be adapted; the model is as it was then too.
         """
         self.check(model)
-        if len(images) < FEWEST_IMAGES:
-            raise PasserbyError(f"--adapt {self.name}: {len(images)} images; give at least {FEWEST_IMAGES}")
-        if self.images is not None and self.images < len(images):
-            drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: self.images]
-            images = images[drawn.numpy()]
-        if all((images[batch] == images[:1]).all() for batch in even_batches(len(images))):
-            raise PasserbyError(f"--adapt {self.name}: all {len(images)} images are the same; give different crops")
+        check_images(images)
+        images = self.drawn(images, seed)
         names = moving_tensors(model, self.moving())
         if not names:
             raise PasserbyError(
-                f"--adapt {self.name}: the model has none of what should move ({', '.join(self.moving())}); choose other moves"
+                f"{self.name}: the model has none of what should move ({', '.join(self.moving())}); choose other moves"
             )
-        with _put_back(model):
+        with _put_back(model), torch.enable_grad():
             self.change(model, images, seed)
             state = model.state_dict()
             tensors = {name: state[name].detach().cpu().clone() for name in names}
         broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
         if broken:
             raise PasserbyError(
-                f"--adapt {self.name}: {broken[0]} is not finite after adapting; lower the learning rate, or look at the images"
+                f"{self.name}: {broken[0]} is not finite after adapting; lower the learning rate, or look at the images"
             )
         return tensors
+
+
+def check_images(images: Pixels) -> None:
+    """Raises PasserbyError for fewer than `FEWEST_IMAGES` images, or many of one."""
+    if len(images) < FEWEST_IMAGES:
+        raise PasserbyError(f"{len(images)} images to adapt to; give at least {FEWEST_IMAGES}")
+    if all((images[batch] == images[:1]).all() for batch in even_batches(len(images))):
+        raise PasserbyError(f"all {len(images)} images are the same; give different crops")
 
 
 def batch_norms(model: nn.Module) -> dict[str, BatchNorm]:
@@ -134,8 +149,7 @@ def batch_norms(model: nn.Module) -> dict[str, BatchNorm]:
 
 def moving_tensors(model: nn.Module, moving: tuple[Moving, ...]) -> list[str]:
     """Names of the tensors of these kinds, in the model's order."""
-    own = {"mean": "running_mean", "variance": "running_var", "weight": "weight", "bias": "bias"}
-    chosen = {f"{name}.{own[kind]}" for name in batch_norms(model) for kind in moving if kind in own}
+    chosen = {f"{name}.{KEYS[kind]}" for name in batch_norms(model) for kind in moving if kind in KEYS}
     for name, module in model.named_modules():
         if "instance" in moving and isinstance(module, InstanceNorm2d):
             chosen |= {f"{name}.weight", f"{name}.bias"}
@@ -156,12 +170,12 @@ def training_norms(model: nn.Module, momentum: float | None) -> Iterator[None]:
     """
     layers = list(batch_norms(model).values())
     kept = [(layer, layer.momentum) for layer in layers]
-    for layer in layers:
-        layer.train()
-        layer.momentum = momentum
-        if momentum is None:
-            layer.num_batches_tracked.zero_()
     try:
+        for layer in layers:
+            layer.train()
+            layer.momentum = momentum
+            if momentum is None:
+                layer.num_batches_tracked.zero_()
         yield
     finally:
         for layer, old in kept:
@@ -212,8 +226,8 @@ def wearing(model: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
     """Puts new values into some of a model's tensors for the length of a block, and the very same old ones back."""
     state = model.state_dict()
     before = {name: state[name].clone() for name in tensors}
-    write_tensors(model, tensors)
     try:
+        write_tensors(model, tensors)
         yield
     finally:
         write_tensors(model, before)
@@ -223,10 +237,8 @@ def wearing(model: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
 def _put_back(model: Model) -> Iterator[None]:
     """Whatever the block changes in the model, and whether it raises or not: tensors and mode are put back."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    training = model.training
-    model.eval()
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
-        model.train(training)
         write_tensors(model, before)

@@ -42,10 +42,14 @@ class BntaAdaptation(Adaptation):
     pairs: int = Field(128, gt=1)
     """K; at most half of the images."""
     batch_pairs: int = Field(32, gt=1)
+    """Pairs in a batch, about: batches are alike in size, so 47 pairs make one."""
     epochs: int = Field(1, gt=0)
+    """How often each pair is seen."""
     lr: float = Field(5e-4, ge=0)
+    """Step size of the affine (eq. 14); 0 moves statistics alone."""
     optimizer: Literal["adam", "sgd"] = "adam"
     margin: float = Field(0.3, ge=0)
+    """phi of eq. 8."""
     matching_weight: float = Field(1.0, ge=0)
     """lambda 3 of eq. 13."""
     position_weight: float = Field(1.0, ge=0)
@@ -53,8 +57,11 @@ class BntaAdaptation(Adaptation):
     features: Literal["raw", "unit"] = "raw"
     """Whether parts are paired (Algorithm 1) and matched (eq. 8) as they are, or brought to length 1."""
     positions: Literal["all", "paired"] = "all"
+    """Which stripes of an image the positioning loss looks at: every one, or the one by which it was paired."""
     reduction: Literal["mean", "sum"] = "mean"
+    """Of eq. 8 over the pairs of a batch."""
     momentum: float = Field(0.1, gt=0, le=1)
+    """Share of a batch in the running statistics: after n batches they keep (1 - momentum)^n of the source's."""
     moves: tuple[Moving, ...] = Field(("mean", "variance", "weight", "bias"), min_length=1)
     """What adapts (Tables 4 and 5). Where no statistics are among them, batch norms normalise by the running ones."""
 
@@ -71,7 +78,7 @@ class BntaAdaptation(Adaptation):
         super().check(model)
         if model.parts is None:
             raise PasserbyError(
-                "--adapt bnta: the model has no part heads (train one with a bnta recipe); adabn adapts any model with batch norms"
+                "bnta: the model has no part heads (train one with a bnta recipe); adabn adapts any model with batch norms"
             )
 
     def change(self, model: Model, images: Pixels, seed: int) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from passerby.errors import PasserbyError
 
-FEWEST_IMAGES = 8
+FEWEST_OF_A_CAMERA = 8
 """A camera with fewer is normalised by the statistics of all images: two would become each other's opposites."""
 SMALLEST_DEVIATION = 1e-3
 """Embeddings have length 1; a dimension that varies less is taken to vary so much, or rounding would be blown up."""
@@ -39,16 +39,16 @@ class CameraStatistics:
             cameras: of each image; None where it is not known.
 
         Raises:
-            PasserbyError: for fewer than `FEWEST_IMAGES` images in all.
+            PasserbyError: for fewer than `FEWEST_OF_A_CAMERA` images in all.
         """
-        if len(embeddings) < FEWEST_IMAGES:
-            raise PasserbyError(f"camera normalisation: {len(embeddings)} images; give at least {FEWEST_IMAGES}")
+        if len(embeddings) < FEWEST_OF_A_CAMERA:
+            raise PasserbyError(f"camera normalisation: {len(embeddings)} images; give at least {FEWEST_OF_A_CAMERA}")
         named = [ANY if camera is None else str(camera) for camera in cameras]
         rows = {ANY: list(range(len(named)))}
         for row, camera in enumerate(named):
             if camera != ANY:
                 rows.setdefault(camera, []).append(row)
-        kept = {camera: own for camera, own in rows.items() if len(own) >= FEWEST_IMAGES}
+        kept = {camera: own for camera, own in rows.items() if len(own) >= FEWEST_OF_A_CAMERA}
         groups = [embeddings[own].float() for own in kept.values()]
         return cls(
             tuple(kept),

@@ -37,9 +37,7 @@ def read_crops(
     Raises:
         PasserbyError: for an unreadable image, where `skip` is None; when a temporary file finds no room.
     """
-    shape = (len(paths), preprocessing.height, preprocessing.width, 3)
-    pixels: Pixels
-    pixels = _in_file(shape) if np.prod(shape) > _IN_MEMORY_BYTES else np.empty(shape, np.uint8)
+    pixels = _room_for(len(paths), (preprocessing.height, preprocessing.width, 3))
     read: list[int] = []
     starts = range(0, len(paths), _READ)
     for start in track(starts, "reading", transient=True, disable=not progress):
@@ -55,13 +53,23 @@ def read_crops(
     return pixels[: len(read)], read
 
 
-def _in_file(shape: tuple[int, ...]) -> Pixels:
-    size = math.prod(shape)
+def crops_at(pixels: Pixels, rows: Sequence[int]) -> Pixels:
+    """Some of the images, in this order; like all of them they lie in a file where they are many."""
+    chosen = _room_for(len(rows), pixels.shape[1:])
+    for start in range(0, len(rows), _READ):
+        chosen[start : start + _READ] = pixels[list(rows[start : start + _READ])]
+    return chosen
+
+
+def _room_for(images: int, shape: tuple[int, ...]) -> Pixels:
+    size = images * math.prod(shape)
+    if size <= _IN_MEMORY_BYTES:
+        return np.empty((images, *shape), np.uint8)
     try:
         with tempfile.TemporaryFile() as file:
             if hasattr(os, "posix_fallocate"):  # else a disk that fills up later would kill the process
                 os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, np.uint8, "w+", shape=shape)
+            return np.memmap(file, np.uint8, "w+", shape=(images, *shape))
     except OSError as error:
         raise PasserbyError(
             f"{tempfile.gettempdir()}: no room for {size / 2**20:.0f} MiB of pixels ({error.strerror}); free some, or set TMPDIR to a "

@@ -31,11 +31,15 @@ class Entropy(Adaptation):
 
     name: Literal["entropy"] = "entropy"
     neighbours: int = Field(50, gt=1)
+    """The most similar images that stand for classes."""
     temperature: float = Field(0.1, gt=0)
+    """Cosines are divided by it before the softmax."""
     lr: float = Field(1e-4, gt=0)
+    """Step size of the affine, Adam's."""
     epochs: int = Field(1, gt=0)
+    """How often each image is seen, 64 a batch."""
     momentum: float = Field(0.1, gt=0, le=1)
-    """Of the running statistics."""
+    """Share of a batch in the running statistics."""
 
     def moving(self) -> tuple[Moving, ...]:
         """Everything of the batch norms."""
@@ -47,9 +51,7 @@ class Entropy(Adaptation):
         generator = torch.Generator().manual_seed(seed)
         with gradients_for(model, moving_tensors(model, self.moving())) as parameters:
             if not parameters:
-                raise PasserbyError(
-                    "--adapt entropy: every parameter of the batch norms is frozen; let them take gradients"
-                )
+                raise PasserbyError("entropy: every parameter of the batch norms is frozen; let them take gradients")
             optimizer = torch.optim.Adam(parameters, lr=self.lr)
             for _ in range(self.epochs):
                 order = torch.randperm(len(images), generator=generator)

@@ -1,12 +1,13 @@
 """Adapting to the targets of an evaluation: anew on each split, on its gallery, never on queries or labels."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from passerby.adaptation.base import Adaptation, wearing
-from passerby.adaptation.camera import CameraStatistics
-from passerby.adaptation.crops import read_crops
+from passerby.adaptation.camera import FEWEST_OF_A_CAMERA, CameraStatistics
+from passerby.adaptation.crops import crops_at, read_crops
 from passerby.adaptation.profile import SiteProfile
 from passerby.data.sample import Sample
 from passerby.errors import PasserbyError
@@ -20,8 +21,8 @@ class AdaptedFeatures:
     """Features of the splits of a target, by a model that adapts to each split.
 
     The model adapts on the images of the split's gallery, then embeds queries and gallery. Camera normalisation takes a
-    camera's statistics from the gallery's images of it; of a camera that the gallery lacks, from the images that the split
-    leaves over. No query and no label is looked at.
+    camera's statistics from the gallery's images of it; where these are too few (`camera.FEWEST_OF_A_CAMERA`), or none, from those
+    that the split leaves over too. No query and no label is looked at.
 
     Attributes:
         images: how many images each split adapted to, on average.
@@ -43,17 +44,21 @@ class AdaptedFeatures:
             PasserbyError: for an image that cannot be read, or a model that cannot be adapted this way.
         """
         self.embedder, self.target, self.adaptation = embedder, target, adaptation
-        self.camera_normalise, self.flip, self.seed = camera_normalise, flip, seed
+        self.camera_normalise, self.flip, self.seed, self.progress = camera_normalise, flip, seed, progress
         if adaptation is not None:
             if not isinstance(embedder, Model):
                 raise PasserbyError(
-                    f"--adapt {adaptation.name}: an .onnx file has no norms to adapt; use --camera-normalise, or a saved model"
+                    f"{adaptation.name}: an .onnx file has no norms to adapt; use --camera-normalise, or a saved model"
                 )
             adaptation.check(embedder)
         needed = dict.fromkeys(sample for split in target.splits for sample in self._needed(split))
         self.rows = {sample: row for row, sample in enumerate(needed)}
-        self.pixels, _ = read_crops([s.image for s in needed], embedder.preprocessing, progress=progress)
-        self.unadapted = self._embed(list(needed)) if adaptation is None else None
+        paths = [sample.image for sample in needed]
+        self.unadapted: Tensor | None = None
+        if adaptation is None:
+            self.unadapted = embedder.embed(paths, flip=flip, progress=progress)
+        else:
+            self.pixels, _ = read_crops(paths, embedder.preprocessing, progress=progress)
         self.images = sum(self._adapt_to(split) for split in target.splits) / len(target.splits)
 
     def __call__(self, split: Split) -> tuple[Tensor, Tensor]:
@@ -71,23 +76,23 @@ class AdaptedFeatures:
         )
 
     def _needed(self, split: Split) -> tuple[Sample, ...]:
-        """Queries, gallery, and what is left over of cameras that the gallery lacks, if that is looked at."""
+        """Queries, gallery, and what is left over of cameras that the gallery shows too little of, if that is looked at."""
         if not self.camera_normalise:
             return (*split.query, *split.gallery)
-        there = {sample.camera for sample in split.gallery}
-        return (*split.query, *split.gallery, *(s for s in split.left_over if s.camera not in there))
+        there = Counter(sample.camera for sample in split.gallery)
+        return (*split.query, *split.gallery, *(s for s in split.left_over if there[s.camera] < FEWEST_OF_A_CAMERA))
 
     def _features(self, split: Split, samples: Sequence[Sample]) -> Tensor:
         if self.unadapted is not None:
             return self.unadapted[[self.rows[s] for s in samples]]
         assert isinstance(self.embedder, Model)
         assert self.adaptation is not None
-        gallery = self.pixels[[self.rows[s] for s in split.gallery]]
+        gallery = crops_at(self.pixels, [self.rows[s] for s in split.gallery])
         with wearing(self.embedder, self.adaptation.adapt(self.embedder, gallery, self.seed)):
-            return self._embed(samples)
-
-    def _embed(self, samples: Sequence[Sample]) -> Tensor:
-        return self.embedder.embed(self.pixels[[self.rows[s] for s in samples]], flip=self.flip)
+            pixels = crops_at(self.pixels, [self.rows[s] for s in samples])
+            # Where there are several splits, theirs is the bar.
+            progress = self.progress and len(self.target.splits) == 1
+            return self.embedder.embed(pixels, flip=self.flip, progress=progress)
 
     def _adapt_to(self, split: Split) -> int:
         if self.adaptation is None:
@@ -116,12 +121,7 @@ def site_features(
 
     def of_split(split: Split) -> tuple[Tensor, Tensor]:
         query, gallery = features(split)
-        if profile.cameras is None:
-            return query, gallery
-        return (
-            profile.cameras.normalise(query, _cameras(split.query)),
-            profile.cameras.normalise(gallery, _cameras(split.gallery)),
-        )
+        return profile.normalise(query, _cameras(split.query)), profile.normalise(gallery, _cameras(split.gallery))
 
     return of_split
 

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from passerby.errors import PasserbyError
+
 _CANDIDATES = 8
 _BLOCK_BYTES = 2**26
 _SLACK = 1e-4
@@ -39,6 +41,9 @@ def nearest_part_pairs(parts: Tensor, count: int) -> Pairs:
     Args:
         parts: float [N, S, C], local features.
         count: K; as many as there are where N / 2 is less.
+
+    Raises:
+        PasserbyError: for features that are not finite, or so large that their squares are not.
     """
     rows = _Rows(parts)
     heap = [entry for row in range(len(parts)) if (entry := rows.next(row)) is not None]
@@ -65,7 +70,7 @@ def nearest_part_pairs(parts: Tensor, count: int) -> Pairs:
 
 _UNKNOWN = -1
 _Entry = tuple[float, int, int]
-"""(distance, row, larger row); or (distance, row, `_UNKNOWN`), where no larger row that is left lies nearer, and which is next is not known."""
+"""(distance, row, larger row); or (distance, row, `_UNKNOWN`): what is left lies no nearer, and which is next is not known."""
 
 
 class _Rows:
@@ -75,6 +80,10 @@ class _Rows:
         self.parts = parts
         self.centred = (parts - parts.mean(0)).float()  # short vectors: products lose fewer digits
         self.norms = self.centred.square().sum(2)
+        if not bool(self.norms.isfinite().all()):
+            raise PasserbyError(
+                "bnta: local features are not finite, or too large to compare; lower the learning rate, or look at the images"
+            )
         self.slack = _SLACK * float(self.norms.max()) if len(parts) else 0.0
         self.free = np.ones(len(parts), bool)
         self.near: list[list[tuple[float, int]]] = []  # the nearest last

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ _NORMS = "model."
 class ProfileCard(BaseModel):
     """What a site profile says of itself."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
     model_sha256: str
@@ -37,13 +37,14 @@ class ProfileCard(BaseModel):
     settings: dict[str, Any]
     """The method's parameters."""
     images: int
-    """N."""
+    """N, that the model adapted to; a camera's statistics are of all of its images. (BNTA's K is `pairs`, half of N at most.)"""
     cameras: tuple[str, ...]
     """Whose embeddings it normalises; the first, without name, stands for all images together. Empty: none."""
     seed: int
     before: dict[str, float]
-    """What the method said of the images with the model as it was."""
+    """`distance`, of the images from what the batch norms know (`place_distance`), and the method's losses, by the model as it was."""
     after: dict[str, float]
+    """The same by the adapted model."""
     code_version: str
     date: str
     tensors_sha256: str = ""
@@ -97,6 +98,8 @@ class SiteProfile:
             cameras = None
             if card.cameras:
                 cameras = CameraStatistics(card.cameras, tensors.pop(_MEAN), tensors.pop(_DEVIATION))
+                if not len(card.cameras) == len(cameras.mean) == len(cameras.deviation):
+                    raise ValueError("names of cameras")
         except (SafetensorError, ValidationError, KeyError, ValueError) as error:
             raise PasserbyError(
                 f"{path}: no site profile, or a damaged one ({type(error).__name__}); make it again with `passerby adapt`"
@@ -129,10 +132,14 @@ class SiteProfile:
             raise PasserbyError(
                 f"site profile: {misfits[0]} does not fit the model; the profile is damaged, make it again"
             )
-        before = {name: state[name].clone() for name in self.tensors}
-        write_tensors(model, self.tensors)
+        applied = Applied(model, {name: state[name].clone() for name in self.tensors})
+        try:
+            write_tensors(model, self.tensors)
+        except BaseException:
+            applied.remove()
+            raise
         model.site = f"{self.card.method} on {self.card.images} images, {self.card.date}"
-        return Applied(model, before)
+        return applied
 
     @contextmanager
     def on(self, model: Model) -> Iterator[None]:
@@ -142,6 +149,10 @@ class SiteProfile:
             yield
         finally:
             applied.remove()
+
+    def normalise(self, embeddings: Tensor, cameras: Sequence[str | None]) -> Tensor:
+        """Embeddings [N, D] by a model that wears the profile as they are compared: normalised by their cameras, if it knows cameras."""
+        return embeddings if self.cameras is None else self.cameras.normalise(embeddings, cameras)
 
 
 @dataclass

@@ -10,7 +10,11 @@ from torch import Tensor, nn
 
 from passerby.adaptation.base import batch_norms, even_batches, network_input
 from passerby.data.images import Pixels
+from passerby.models.freeze import evaluating
 from passerby.models.model import Model
+
+LOOKED_AT = 256
+"""Images that are enough to tell how far a place lies."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,12 @@ def norm_shift(model: Model, images: Pixels) -> list[LayerShift]:
         sums[name] = sums[name] + found if name in sums else found
 
     handles = [layer.register_forward_pre_hook(partial(look, name=name)) for name, layer in layers.items()]
-    training = model.training
     try:
-        model.eval()
         # Hooks are not heard in a compiled network.
-        with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
+        with evaluating(model), torch.inference_mode(), torch.compiler.set_stance("force_eager"):
             for batch in even_batches(len(images)):
                 model(network_input(model, images[batch]), parts=True)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     shifts = []

@@ -1,5 +1,6 @@
 """How a model is fitted to a place before it is measured, in the words of the command line and of a record."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Self
@@ -11,6 +12,7 @@ from passerby.evaluation.targets import Target
 from passerby.models.embedder import Embedder
 
 CAMERA = "camera"
+LONGEST = 120
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class How:
 def record_name(target: str, adapted: str | None = None) -> str:
     """File name of a target's record: `viper.json`, `viper+adabn+camera.json`."""
     how = "+" + re.sub(r"[^\w.=+-]+", "", adapted) if adapted else ""
+    if len(how) > LONGEST:  # file systems take 255 bytes in all
+        how = f"{how[:LONGEST]}-{hashlib.sha256(how.encode()).hexdigest()[:8]}"
     return f"{target}{how}.json"
 
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation
-from passerby.adaptation.base import batch_norms, wearing
+from passerby.adaptation.base import KEYS, batch_norms, wearing
 from passerby.adaptation.shift import LayerShift, norm_shift, place_distance
-from passerby.commands.adapt import open_crops, open_model
+from passerby.commands.place import crop_paths, open_crops, open_model, working
 from passerby.errors import PasserbyError
 from passerby.models.load import model_folder
 from passerby.models.model import Model
@@ -18,6 +18,8 @@ from passerby.models.saved import load_card
 
 FAR = 1.5
 """A place is far that lies this many times as far off as the farthest domain that trained the model."""
+FEWEST_FOR_A_VERDICT = 64
+"""Fewer images always lie far off: their own means scatter."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Diagnosis:
     """What a model says of a place, without labels.
 
     Attributes:
+        images: that were looked at.
         distance: of the place, see `place_distance`.
         familiar: the same of each domain that trained the model; empty where its card does not say.
         layers: of each batch norm.
@@ -34,6 +37,7 @@ class Diagnosis:
         changes: see `shift_cards`.
     """
 
+    images: int
     distance: float
     familiar: dict[str, float]
     layers: list[LayerShift]
@@ -44,14 +48,18 @@ class Diagnosis:
 
     @property
     def far(self) -> bool | None:
-        """Whether the place is far from the training domains; None where their own distances are not known."""
-        return self.distance > FAR * max(self.familiar.values()) if self.familiar else None
+        """Whether the place is far from the training domains; None where their own distances are not known, or for few images."""
+        if not self.familiar or self.images < FEWEST_FOR_A_VERDICT:
+            return None
+        return self.distance > FAR * max(self.familiar.values())
 
     @property
     def verdict(self) -> str:
         """In plain words."""
-        if self.far is None:
+        if not self.familiar:
             return "the model's card does not say how far its training domains lie; no verdict"
+        if self.images < FEWEST_FOR_A_VERDICT:
+            return f"{self.images} images are too few for a verdict; give at least {FEWEST_FOR_A_VERDICT}"
         if self.far:
             return "far from the training domains: adapt"
         return "close to the training domains: adaptation will change little"
@@ -76,22 +84,23 @@ def diagnose(
     if not batch_norms(loaded.backbone):
         raise PasserbyError(f"{model}: {loaded.architecture.backbone} has no batch norms to look at")
     card = load_card(model_folder(Path(model)))
-    _, pixels = open_crops(Path(images), loaded, progress)
+    paths = crop_paths(Path(images))
+    pixels, _ = open_crops(Path(images), paths, loaded, progress)
     adaptation: Adaptation = AdaBn() if loaded.parts is None else BntaAdaptation()
-    layers = norm_shift(loaded, pixels)
-    tensors = adaptation.adapt(loaded, pixels, seed)
-    before = adaptation.look(loaded, pixels)
-    changes = _changes(loaded, tensors)
-    with wearing(loaded, tensors):
-        adapted_layers, after = norm_shift(loaded, pixels), adaptation.look(loaded, pixels)
+    with working("looking, adapting, looking again", progress):
+        layers, before = norm_shift(loaded, pixels), adaptation.look(loaded, pixels)
+        tensors = adaptation.adapt(loaded, pixels, seed)
+        with wearing(loaded, tensors):
+            adapted_layers, after = norm_shift(loaded, pixels), adaptation.look(loaded, pixels)
     return Diagnosis(
+        images=len(pixels),
         distance=place_distance(layers),
         familiar=dict(card.familiar),
         layers=layers,
         method=adaptation.name,
         losses={name: (value, after[name]) for name, value in before.items()},
         adapted_layers=adapted_layers,
-        changes=changes,
+        changes=_changes(loaded, tensors),
     )
 
 
@@ -125,10 +134,9 @@ def show_diagnosis(diagnosis: Diagnosis, title: str, report: Path | None) -> Non
 
 def _changes(model: Model, tensors: dict[str, torch.Tensor]) -> dict[str, list[float]]:
     """Of each kind of parameter and each batch norm: |new - old| / |old|, both summed over channels."""
-    own = {"mean": "running_mean", "variance": "running_var", "weight": "weight", "bias": "bias"}
     state = model.state_dict()
     changes: dict[str, list[float]] = {}
-    for kind, key in own.items():
+    for kind, key in KEYS.items():
         names = [f"{layer}.{key}" for layer in batch_norms(model)]
         values = [_change(state[name], tensors[name]) for name in names if name in tensors]
         if any(values):

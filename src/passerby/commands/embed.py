@@ -4,28 +4,59 @@ from pathlib import Path
 
 import numpy as np
 
+from passerby.adaptation import SiteProfile
 from passerby.commands.device import torch_device
-from passerby.data.datasets.base import image_files
+from passerby.commands.place import crop_paths, read_cameras
 from passerby.errors import PasserbyError
 from passerby.files import atomic_file
 from passerby.models.load import load
+from passerby.models.model import Model
 from passerby.models.onnx import OnnxCard
 
 
-def embed(model: Path, images: Path, out: Path, flip: bool, device: str, onnx_card: OnnxCard | None = None) -> None:
+def embed(
+    model: Path,
+    images: Path,
+    out: Path,
+    flip: bool,
+    device: str,
+    onnx_card: OnnxCard | None = None,
+    *,
+    site: Path | None = None,
+    cameras: Path | None = None,
+) -> None:
     """Writes `paths` [N] (relative to `images`) and `embeddings` [N, D] float32 as .npz.
 
+    Args:
+        model: a saved model, a run's folder or an .onnx file.
+        images: folder of person crops.
+        out: the .npz file.
+        flip: average the embeddings of an image and its mirror image.
+        device: `auto`, `cpu`, `gpu` or `mps`.
+        onnx_card: what the input of an .onnx embedder looks like.
+        site: a site profile that the model wears; embeddings are normalised by camera where it knows cameras.
+        cameras: see `read_cameras`; an image without one is normalised by all images of the profile.
+
     Raises:
-        PasserbyError: when the folder holds no images, or one cannot be read.
+        PasserbyError: when the folder holds no images, or one cannot be read; for a profile of another model.
     """
     if out.suffix != ".npz":
         raise PasserbyError(f"--out {out}: embeddings are written as .npz; give a name that ends in .npz")
-    if not images.is_dir():
-        raise PasserbyError(f"--images {images}: no such folder")
-    paths = image_files(images, recursive=True)
-    if not paths:
-        raise PasserbyError(f"--images {images}: no images in it")
-    embeddings = load(model, torch_device(device), onnx_card).embed(paths, flip=flip, progress=True)
+    profile = None if site is None else SiteProfile.load(site)
+    if cameras is not None and (profile is None or profile.cameras is None):
+        raise PasserbyError(
+            "--cameras: only a site profile that was made with cameras knows what to do with them; see --site"
+        )
+    paths = crop_paths(images)
+    named = [None] * len(paths) if cameras is None else read_cameras(cameras, images, paths)
+    embedder = load(model, torch_device(device), onnx_card)
+    if profile is None:
+        embeddings = embedder.embed(paths, flip=flip, progress=True)
+    elif isinstance(embedder, Model):
+        with profile.on(embedder):
+            embeddings = profile.normalise(embedder.embed(paths, flip=flip, progress=True), named)
+    else:
+        raise PasserbyError("--site: a site profile belongs to a saved model, not to an .onnx file")
     with atomic_file(out) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream, paths=np.array([p.relative_to(images).as_posix() for p in paths]), embeddings=embeddings.numpy()

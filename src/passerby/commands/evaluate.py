@@ -21,7 +21,7 @@ from passerby.errors import PasserbyError
 from passerby.evaluation.measure import Measurement, measure
 from passerby.evaluation.records import Record, Trained, summary, write_record
 from passerby.evaluation.targets import open_target
-from passerby.files import sha256, write_text
+from passerby.files import refuse_folder, sha256, write_text
 from passerby.models.load import load, model_folder
 from passerby.models.model import Model
 from passerby.models.onnx import OnnxCard
@@ -80,8 +80,7 @@ def evaluate(
         raise PasserbyError(f"targets: the text '{targets}'; give a list, as in ['viper', 'prid']")
     get_protocol(protocol)
     for file in (json_file, report_file):
-        if file is not None and Path(file).is_dir():
-            raise PasserbyError(f"{file}: a folder; give the name of a file to write")
+        refuse_folder(file)
     model, data_root = Path(model), Path(data_root)
     how = How(None if adapt is None else parse_adaptation(adapt), camera_normalise)
     if site is not None and how != How():
@@ -102,7 +101,7 @@ def evaluate(
     for target in opened:
         started = time.perf_counter()
         fitted = fit_to(embedder, target, profile or how, flip, console.is_terminal)
-        measurement = measure(target, fitted.features, reranked=rerank)
+        measurement = measure(target, fitted.features, reranked=rerank, progress=console.is_terminal)
         seconds = time.perf_counter() - started
         if target.note:
             console.print(f"{target.name}: {target.note}", style="yellow", markup=False, soft_wrap=True)

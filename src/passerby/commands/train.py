@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from passerby.adaptation.base import batch_norms
-from passerby.adaptation.shift import norm_shift, place_distance
+from passerby.adaptation.shift import LOOKED_AT, norm_shift, place_distance
 from passerby.commands.device import torch_device
 from passerby.commands.fitting import TrainingData, fit
 from passerby.commands.warnings import warn
@@ -36,9 +36,6 @@ from passerby.models.saved import (
     save_model,
 )
 from passerby.recipes import Recipe
-
-LOOKED_AT = 256
-"""Images of each source domain that tell how far it lies from what the model's batch norms know."""
 
 
 @denormals_are_zero()

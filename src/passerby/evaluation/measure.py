@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 import torch
+from rich.progress import track
 from torch import Tensor
 
 from passerby.data.sample import Sample
@@ -124,20 +125,22 @@ def embedded(embedder: Embedder, target: Target, *, flip: bool = False, progress
     return of_split
 
 
-def measure(target: Target, features: SplitFeatures, *, reranked: bool = False) -> Measurement:
+def measure(target: Target, features: SplitFeatures, *, reranked: bool = False, progress: bool = False) -> Measurement:
     """Ranks every split of a target.
 
     Args:
         target: what to measure on.
         features: of its splits; see `embedded`.
         reranked: re-rank by k-reciprocal neighbours.
+        progress: show a bar where there is more than one split.
 
     Raises:
         PasserbyError: when a split has no query with a match.
     """
-    return Measurement(
-        target, tuple(_rank_split(features, target, split, reranked) for split in target.splits), reranked
+    splits = track(
+        target.splits, f"splits of {target.name}", transient=True, disable=not progress or len(target.splits) == 1
     )
+    return Measurement(target, tuple(_rank_split(features, target, split, reranked) for split in splits), reranked)
 
 
 def _rank_split(features: SplitFeatures, target: Target, split: Split, reranked: bool) -> SplitOutcome:

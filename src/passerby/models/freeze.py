@@ -47,6 +47,18 @@ def frozen(model: nn.Module, moving: Moving = "everything", hold_statistics: boo
             setattr(module, name, not held)
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the length of a block; then every layer is back in the mode it was in, whichever its model is in."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def _by_name(model: nn.Module, moving: Literal["everything", "norms", "gates", "nothing"]) -> Callable[[str], bool]:
     if moving == "everything":
         return lambda _: True

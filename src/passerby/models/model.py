@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from passerby.data.images import Preprocessing
 from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
+from passerby.models.freeze import evaluating
 from passerby.models.heads import PartHeads, Parts
 from passerby.models.norm import InstanceStart
 from passerby.models.norm_kinds import NormKind, install_norms
@@ -114,10 +115,5 @@ class Model(nn.Module, Embedder):
 
     def embed_batch(self, pixels: Tensor) -> Tensor:
         """Embeddings of one batch of RGB pixels [N, 3, H, W] in [0, 255], flip not averaged, not normalised: [N, D]."""
-        training = self.training
-        try:
-            self.eval()
-            with torch.inference_mode():
-                return self.forward(self.preprocessing.normalise(pixels)).embedding
-        finally:
-            self.train(training)
+        with evaluating(self), torch.inference_mode():
+            return self.forward(self.preprocessing.normalise(pixels)).embedding
