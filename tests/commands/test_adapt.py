@@ -25,7 +25,7 @@ from passerby.commands import place
 from passerby.commands.adapt import adapt, show_profile
 from passerby.commands.adapted import record_name
 from passerby.commands.evaluate import evaluate
-from passerby.commands.place import read_cameras
+from passerby.commands.place import read_cameras, tell_unknown
 from passerby.errors import PasserbyError
 from passerby.evaluation.records import read_record
 from passerby.methods import get_method
@@ -289,11 +289,22 @@ def test_what_a_table_does_not_say_is_told(trained: Any, table: Table, capsys: p
     assert said == [
         f"passerby: --cameras {named}: 3 rows name no image in {three}",
         f"passerby: --cameras {named}: 8 of 32 images have no camera there; those of all images normalise them",
-        f"passerby: --cameras {named}: cameras with fewer than 8 images, normalised by all images: few, one",
     ]
-    many = table([[path.name, f"c{k:02d}"] for k, path in enumerate(paths)])
-    read_cameras(many, three, paths)
-    assert capsys.readouterr().err.endswith("c08, c09, ...\n")
+
+
+def test_cameras_without_statistics_are_told(trained: Any, table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    three = trained.data / "three"
+    cameras = ["1"] * 8 + ["few"] * 7 + ["one"] + ["2"] * 16
+    named = table([[path.name, camera] for path, camera in zip(crops(three), cameras, strict=True)])
+    profile = adapt(trained.plain, three, cameras=named, method="none", device="cpu")
+    assert profile.card.cameras == ("", "1", "2")
+    assert capsys.readouterr().err.endswith("so those of all images normalise: few, one\n")
+    assert profile.cameras is not None
+    tell_unknown([*(f"c{k:02d}" for k in range(12)), None], profile.cameras)
+    assert capsys.readouterr().err.endswith(": c00, c01, c02, c03, c04, c05, c06, c07, c08, c09, ...\n")
+    # A single new crop of a camera that the profile knows is nothing to tell of.
+    tell_unknown(["1", None], profile.cameras)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -35,7 +35,7 @@ class BntaAdaptation(Adaptation):
     affine by gradient (eq. 14), in backbone and heads.
 
     Left open by the paper, and ours: the optimizer (Adam), the momentum of the statistics, whether the positioning loss looks at all
-    stripes or at the paired one, whether eq. 8 is summed or averaged over the batch.
+    stripes or at the paired one, whether eq. 8 is summed or averaged over the batch, whether local features are brought to length 1.
     """
 
     name: Literal["bnta"] = "bnta"

@@ -11,7 +11,7 @@ from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation, CameraStatist
 from passerby.adaptation.base import wearing
 from passerby.adaptation.profile import ProfileCard
 from passerby.adaptation.shift import LOOKED_AT, norm_shift, place_distance
-from passerby.commands.place import crop_paths, open_crops, open_model, read_cameras, working
+from passerby.commands.place import crop_paths, open_crops, open_model, read_cameras, tell_unknown, working
 from passerby.data.images import Pixels
 from passerby.errors import PasserbyError
 from passerby.models.model import Model
@@ -39,7 +39,7 @@ def adapt(
             not name belong to no camera. None: no camera normalisation.
         method: `adabn`, `bnta` or `entropy`, with parameters as `parse_adaptation` reads them, or `none` (camera statistics
             alone); None: bnta where the model has part heads, else adabn.
-        seed: fixes the order of the images.
+        seed: fixes which images are drawn, and their order.
         device: `auto`, `cpu`, `gpu` or `mps`.
         progress: show bars.
 
@@ -59,32 +59,36 @@ def adapt(
     paths = crop_paths(Path(images))
     named = [None] * len(paths) if cameras is None else read_cameras(Path(cameras), Path(images), paths)
     pixels, read = open_crops(Path(images), paths, loaded, progress)
-    card = ProfileCard(
-        model_sha256=loaded.weights_sha256 or "",
-        method="none" if adaptation is None else adaptation.name,
-        settings={} if adaptation is None else adaptation.model_dump(mode="json"),
-        images=len(pixels),
-        cameras=(),
-        seed=seed,
-        before={},
-        after={},
-        code_version=code_version(),
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-    )
+    seen = pixels if adaptation is None else adaptation.drawn(pixels, seed)
     tensors: dict[str, Tensor] = {}
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
     if adaptation is not None:
         with working(f"adapting by {adaptation.name}", progress):
-            seen = adaptation.drawn(pixels, seed)
-            card.images, card.before = len(seen), _said(adaptation, loaded, seen)
+            before = _said(adaptation, loaded, seen)
             tensors = adaptation.adapt(loaded, seen, seed)
             with wearing(loaded, tensors):
-                card.after = _said(adaptation, loaded, seen)
+                after = _said(adaptation, loaded, seen)
     statistics = None
     if cameras is not None:
         with wearing(loaded, tensors):
             embeddings = loaded.embed(pixels, progress=progress)
-        statistics = CameraStatistics.of(embeddings, [named[k] for k in read])
-        card.cameras = statistics.cameras
+        named = [named[k] for k in read]
+        statistics = CameraStatistics.of(embeddings, named)
+        tell_unknown(named, statistics)
+    assert loaded.weights_sha256 is not None
+    card = ProfileCard(
+        model_sha256=loaded.weights_sha256,
+        method="none" if adaptation is None else adaptation.name,
+        settings={} if adaptation is None else adaptation.model_dump(mode="json"),
+        images=len(seen),
+        cameras=() if statistics is None else statistics.cameras,
+        seed=seed,
+        before=before,
+        after=after,
+        code_version=code_version(),
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+    )
     profile = SiteProfile(card, tensors, statistics)
     if out is not None:
         profile.save(out)

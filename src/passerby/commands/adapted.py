@@ -13,6 +13,7 @@ from passerby.models.embedder import Embedder
 
 CAMERA = "camera"
 LONGEST = 120
+"""Characters that a record's file name gives to how a model was adapted; what is longer ends in its digest."""
 
 
 @dataclass(frozen=True)

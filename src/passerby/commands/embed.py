@@ -6,7 +6,7 @@ import numpy as np
 
 from passerby.adaptation import SiteProfile
 from passerby.commands.device import torch_device
-from passerby.commands.place import crop_paths, read_cameras
+from passerby.commands.place import crop_paths, read_cameras, tell_unknown
 from passerby.errors import PasserbyError
 from passerby.files import atomic_file
 from passerby.models.load import load
@@ -49,6 +49,8 @@ def embed(
         )
     paths = crop_paths(images)
     named = [None] * len(paths) if cameras is None else read_cameras(cameras, images, paths)
+    if profile is not None and profile.cameras is not None:
+        tell_unknown(named, profile.cameras)
     embedder = load(model, torch_device(device), onnx_card)
     if profile is None:
         embeddings = embedder.embed(paths, flip=flip, progress=True)

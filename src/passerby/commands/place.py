@@ -2,7 +2,6 @@
 
 import csv
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from passerby.adaptation.base import check_images
-from passerby.adaptation.camera import FEWEST_OF_A_CAMERA
+from passerby.adaptation.camera import FEWEST_OF_A_CAMERA, CameraStatistics
 from passerby.adaptation.crops import read_crops
 from passerby.commands.device import torch_device
 from passerby.data.datasets.base import IMAGE_SUFFIXES, image_files
@@ -122,13 +121,17 @@ def read_cameras(table: Path, folder: Path, paths: Sequence[Path]) -> list[str |
         _tell(
             f"--cameras {table}: {unnamed} of {len(paths)} images have no camera there; those of all images normalise them"
         )
-    rare = [camera for camera, count in Counter(filter(None, cameras)).items() if count < FEWEST_OF_A_CAMERA]
-    if rare:
-        _tell(
-            f"--cameras {table}: cameras with fewer than {FEWEST_OF_A_CAMERA} images, normalised by all images: "
-            f"{', '.join(sorted(rare)[:10])}{', ...' if len(rare) > 10 else ''}"
-        )
     return cameras
+
+
+def tell_unknown(cameras: Sequence[str | None], known: CameraStatistics) -> None:
+    """Names on stderr the cameras that have no statistics of their own."""
+    unknown = sorted({camera for camera in cameras if camera is not None} - set(known.cameras))
+    if unknown:
+        _tell(
+            f"--cameras: no statistics of their own ({FEWEST_OF_A_CAMERA} images of a camera make them), so those of all images normalise: "
+            f"{', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}"
+        )
 
 
 def _tell(text: str) -> None:
