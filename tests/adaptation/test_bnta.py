@@ -84,9 +84,9 @@ def test_the_defaults_are_the_papers() -> None:
     assert (settings.margin, settings.matching_weight, settings.position_weight) == (0.3, 1, 1)
     assert settings.features == "raw"
     assert settings.moves == ("mean", "variance", "weight", "bias")
-    assert (settings.optimizer, settings.momentum, settings.positions, settings.reduction) == (
+    assert (settings.optimizer, settings.weight, settings.positions, settings.reduction) == (
         "adam",
-        0.1,
+        0.3,
         "all",
         "mean",
     )
@@ -162,8 +162,8 @@ def test_a_look_gives_the_plain_losses_with_running_statistics(
     [
         {},
         {"positions": "paired", "reduction": "sum", "margin": 1.0},
-        {"matching_weight": 0.5, "momentum": 0.4},
-        {"position_weight": 0.0, "momentum": 1.0},
+        {"matching_weight": 0.5, "weight": 0.4},
+        {"position_weight": 0.0, "weight": 1.0},
         {"epochs": 2, "batch_pairs": 4, "lr": 1e-5},
         {"features": "unit"},
         {"features": "unit", "position_weight": 0.0},
@@ -177,9 +177,11 @@ def test_the_steps_are_the_plain_algorithm(options: dict[str, Any], model: Model
     pairs = plain_pairs(model, images, 8, unit)
     kinds = (adaptation.margin, adaptation.positions, adaptation.reduction == "sum", unit)
     copy = deepcopy(model)
+    statistics = [name for name in adapted if "running" in name]
+    batches: list[dict[str, Tensor]] = []
     for norm in batch_norms(copy).values():
         norm.train()
-        norm.momentum = adaptation.momentum
+        norm.momentum = 1.0  # what the batch alone says
     affine = {n: p for n, p in copy.named_parameters() if n in adapted and not n.startswith("neck.")}
     generator = torch.Generator().manual_seed(2)
     for _ in range(adaptation.epochs):
@@ -187,17 +189,21 @@ def test_the_steps_are_the_plain_algorithm(options: dict[str, Any], model: Model
         for start in range(0, 8, adaptation.batch_pairs):
             batch = [pairs[k] for k in order[start : start + adaptation.batch_pairs]]
             losses = plain_losses(copy, images, batch, *kinds)
+            batches.append({name: copy.state_dict()[name].clone() for name in statistics})
             assert bool(losses["matching"] > 0)
             total = adaptation.position_weight * losses["position"] + adaptation.matching_weight * losses["matching"]
             gradients = torch.autograd.grad(total, list(affine.values()), allow_unused=True)
             with torch.no_grad():
                 for parameter, gradient in zip(affine.values(), gradients, strict=True):
                     parameter -= 0 if gradient is None else adaptation.lr * gradient
+    state = model.state_dict()
     expected = copy.state_dict()
+    for name in statistics:  # part of the way to the mean over the batches
+        mean = torch.stack([batch[name] for batch in batches]).mean(0)
+        expected[name] = (1 - adaptation.weight) * state[name] + adaptation.weight * mean
     for name, value in adapted.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5, msg=name)
     # The BNNeck lies on no loss's path: its statistics move, its affine stays.
-    state = model.state_dict()
     assert torch.equal(adapted["neck.weight"], state["neck.weight"])
     assert not torch.equal(adapted["neck.running_mean"], state["neck.running_mean"])
     moved = {name for name in affine if not torch.equal(adapted[name], state[name])}

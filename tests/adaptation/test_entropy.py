@@ -96,7 +96,7 @@ def test_it_falls_by_its_steps_and_not_by_the_statistics_alone(model: Model, sce
     images = scene(32)
     after = []
     for lr in (1e-12, 0.01):
-        rule = Entropy(lr=lr, epochs=10, momentum=1)
+        rule = Entropy(lr=lr, epochs=10, weight=1)
         with wearing(model, rule.adapt(model, images)):
             after.append(rule.look(model, images)["entropy"])
     still, moved = after

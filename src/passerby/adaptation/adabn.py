@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from passerby.adaptation.base import Adaptation, Moving, batch_norms, even_batches, network_input, training_norms
+from passerby.adaptation.base import Adaptation, Moving, even_batches, network_input, new_statistics
 from passerby.data.images import Pixels
 from passerby.models.model import Model
 
@@ -27,13 +27,7 @@ class AdaBn(Adaptation):
 
     def change(self, model: Model, images: Pixels, seed: int) -> None:
         """Mixes the statistics."""
-        layers = list(batch_norms(model).values())
-        source = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).numpy()
-        with training_norms(model, momentum=None), torch.inference_mode():
+        with new_statistics(model, self.weight), torch.inference_mode():
             for batch in even_batches(len(images)):
                 model(network_input(model, images[order[batch]]), parts=True)
-        with torch.no_grad():
-            for layer, (mean, variance) in zip(layers, source, strict=True):
-                layer.running_mean.copy_(torch.lerp(mean, layer.running_mean, self.weight))
-                layer.running_var.copy_(torch.lerp(variance, layer.running_var, self.weight))

@@ -161,26 +161,32 @@ def moving_tensors(model: nn.Module, moving: tuple[Moving, ...]) -> list[str]:
 
 
 @contextmanager
-def training_norms(model: nn.Module, momentum: float | None) -> Iterator[None]:
-    """Lets batch norms normalise by their batches and keep running statistics, all else as at test time.
+def new_statistics(model: nn.Module, weight: float) -> Iterator[None]:
+    """Lets batch norms normalise by their batches, all else as at test time; afterwards the running statistics are the old
+    ones mixed with the mean over the batches of the block.
+
+    So they go the same way whatever the number of batches is: a momentum m would take them 1 - (1 - m)^n of it after n.
 
     Args:
         model: in eval mode.
-        momentum: weight of a batch in the running statistics; None averages all batches of the block evenly.
+        weight: of the new statistics, in (0, 1].
     """
     layers = list(batch_norms(model).values())
-    kept = [(layer, layer.momentum) for layer in layers]
+    kept = [(layer, layer.momentum, layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
     try:
         for layer in layers:
             layer.train()
-            layer.momentum = momentum
-            if momentum is None:
-                layer.num_batches_tracked.zero_()
+            layer.momentum = None  # all batches count evenly
+            layer.num_batches_tracked.zero_()
         yield
     finally:
-        for layer, old in kept:
+        for layer, momentum, _, _ in kept:
             layer.eval()
-            layer.momentum = old
+            layer.momentum = momentum
+    with torch.no_grad():
+        for layer, _, mean, variance in kept:
+            layer.running_mean.copy_(torch.lerp(mean, layer.running_mean, weight))
+            layer.running_var.copy_(torch.lerp(variance, layer.running_var, weight))
 
 
 @contextmanager

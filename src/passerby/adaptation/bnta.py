@@ -16,7 +16,7 @@ from passerby.adaptation.base import (
     gradients_for,
     moving_tensors,
     network_input,
-    training_norms,
+    new_statistics,
     write_tensors,
 )
 from passerby.adaptation.pairing import Pairs, nearest_part_pairs
@@ -31,11 +31,11 @@ class BntaAdaptation(Adaptation):
     """Han et al., "Generalizable Person Re-ID via Self-Supervised Batch Norm Test-Time Adaption", AAAI 2022, section 3.6.
 
     The K pairs of images with the most similar part (Algorithm 1) serve as positives; the loss (eq. 13) is part positioning
-    (eq. 5) plus part matching (eq. 8). Batch norms normalise by their batches: their statistics follow by momentum, their
-    affine by gradient (eq. 14), in backbone and heads.
+    (eq. 5) plus part matching (eq. 8). Batch norms normalise by their batches, towards which their statistics move; their affine
+    follows the gradient (eq. 14), in backbone and heads.
 
-    Left open by the paper, and ours: the optimizer (Adam), the momentum of the statistics, whether the positioning loss looks at all
-    stripes or at the paired one, whether eq. 8 is summed or averaged over the batch, whether local features are brought to length 1.
+    Left open by the paper, and ours: the optimizer (Adam), how far the statistics move (`weight`), whether the positioning loss looks at
+    all stripes or at the paired one, whether eq. 8 is summed or averaged over the batch, whether local features are brought to length 1.
     """
 
     name: Literal["bnta"] = "bnta"
@@ -60,8 +60,8 @@ class BntaAdaptation(Adaptation):
     """Which stripes of an image the positioning loss looks at: every one, or the one by which it was paired."""
     reduction: Literal["mean", "sum"] = "mean"
     """Of eq. 8 over the pairs of a batch."""
-    momentum: float = Field(0.1, gt=0, le=1)
-    """Share of a batch in the running statistics: after n batches they keep (1 - momentum)^n of the source's."""
+    weight: float = Field(0.3, gt=0, le=1)
+    """Of the new statistics against the source's, as in AdaBN."""
     moves: tuple[Moving, ...] = Field(("mean", "variance", "weight", "bias"), min_length=1)
     """What adapts (Tables 4 and 5). Where no statistics are among them, batch norms normalise by the running ones."""
 
@@ -97,16 +97,15 @@ class BntaAdaptation(Adaptation):
         with gradients_for(model, moved) as parameters:
             kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.SGD
             optimizer = kind(parameters, lr=self.lr) if parameters else None
-            for _ in range(self.epochs):
-                order = torch.randperm(len(pairs.part), generator=generator)
-                for batch in even_batches(len(order), self.batch_pairs):
-                    chosen = order[batch]
-                    with training_norms(model, self.momentum) if statistics else nullcontext():
-                        losses = self._losses(pairs, chosen, parts_of)
-                    if optimizer is not None:
-                        optimizer.zero_grad()
-                        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-                        optimizer.step()
+            with new_statistics(model, self.weight) if statistics else nullcontext():
+                for _ in range(self.epochs):
+                    order = torch.randperm(len(pairs.part), generator=generator)
+                    for batch in even_batches(len(order), self.batch_pairs):
+                        losses = self._losses(pairs, order[batch], parts_of)
+                        if optimizer is not None:
+                            optimizer.zero_grad()
+                            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+                            optimizer.step()
         write_tensors(model, resting)  # normalising by batches moved both statistics
 
     def look(self, model: Model, images: Pixels) -> dict[str, float]:

@@ -14,7 +14,7 @@ from passerby.adaptation.base import (
     gradients_for,
     moving_tensors,
     network_input,
-    training_norms,
+    new_statistics,
 )
 from passerby.data.images import Pixels
 from passerby.errors import PasserbyError
@@ -26,7 +26,8 @@ class Entropy(Adaptation):
 
     In retrieval there are no classes. Each image of a batch is compared with the most similar other images of the place,
     embedded once by the model as it was; the entropy of the softmax over these similarities is minimised. As in tent
-    batch norms normalise by their batches, and their affine takes the gradient.
+    batch norms normalise by their batches, and their affine takes the gradient. What the statistics are afterwards is ours: the
+    source's mixed with the mean over the batches.
     """
 
     name: Literal["entropy"] = "entropy"
@@ -38,8 +39,8 @@ class Entropy(Adaptation):
     """Step size of the affine, Adam's."""
     epochs: int = Field(1, gt=0)
     """How often each image is seen, 64 a batch."""
-    momentum: float = Field(0.1, gt=0, le=1)
-    """Share of a batch in the running statistics."""
+    weight: float = Field(0.3, gt=0, le=1)
+    """Of the new statistics against the source's, as in AdaBN."""
 
     def moving(self) -> tuple[Moving, ...]:
         """Everything of the batch norms."""
@@ -53,9 +54,9 @@ class Entropy(Adaptation):
             if not parameters:
                 raise PasserbyError("entropy: every parameter of the batch norms is frozen; let them take gradients")
             optimizer = torch.optim.Adam(parameters, lr=self.lr)
-            for _ in range(self.epochs):
-                order = torch.randperm(len(images), generator=generator)
-                with training_norms(model, self.momentum):
+            with new_statistics(model, self.weight):
+                for _ in range(self.epochs):
+                    order = torch.randperm(len(images), generator=generator)
                     for batch in even_batches(len(images)):
                         rows = order[batch]
                         embedding = F.normalize(model(network_input(model, images[rows.numpy()])).embedding)
