@@ -14,12 +14,9 @@ def brute_force(parts: Tensor, count: int) -> list[tuple[int, int, int]]:
     """All distances at once in float64; the nearest free pair, again and again; ties by index."""
     points = parts.double()
     distance = (points[:, None] - points[None]).square().sum(3).sqrt()  # [N, N, S]
+    least, part_of = (table.tolist() for table in distance.min(2))
     free = [True] * len(parts)
-    candidates = sorted(
-        (float(distance[i, j].min()), i, j, int(distance[i, j].argmin()))
-        for i in range(len(parts))
-        for j in range(i + 1, len(parts))
-    )
+    candidates = sorted((least[i][j], i, j, part_of[i][j]) for i in range(len(parts)) for j in range(i + 1, len(parts)))
     found = []
     for _, i, j, part in candidates:
         if free[i] and free[j] and len(found) < count:

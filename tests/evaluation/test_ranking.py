@@ -68,7 +68,7 @@ def plain_metrics(case: Case, q: int) -> tuple[int, float, float] | None:
     return hits[0], sum(precisions) / len(hits), len(hits) / hits[-1]
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(CASES)
 def test_metrics_equal_a_plain_loop(case: Case) -> None:
     expected = [plain_metrics(case, q) for q in range(len(case.query_ids))]
