@@ -103,6 +103,7 @@ def train(
         optimizer=recipe.optimizer,
         schedule=recipe.schedule,
         augmentation=recipe.data.augment,
+        domain_names=tuple(training_set.domains),
     )
     torch.manual_seed(seed)
     model = _build_model(recipe, data_root, preprocessing, training_set.domains, parent[0] if parent else None)
