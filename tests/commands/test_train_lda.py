@@ -1,5 +1,7 @@
 """LDA and DSBN through the trainer: resumed as if never stopped, measured in every way, and refused where it cannot work."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,7 +66,7 @@ def test_the_card_holds_the_number_and_the_names_of_the_domains(run: Path) -> No
     assert {*Lda.loss_names, "loss", "accuracy", "aligned_accuracy"} <= set(header)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def test_killed_and_resumed_ends_with_the_same_weights(
     start: Start, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
@@ -174,3 +176,35 @@ def test_a_bench_measures_each_model_in_each_way_once(
         "dsbn-mobilenetv2": ["bank", None],
         "baseline-mobilenetv2": [None],
     }
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(start: Start, data: Path, tiny: list[str], tmp_path: Path) -> None:
+    """Every parameter gets a gradient in every step, before and after the warm-up, or the processes would wait for it."""
+    sources = f"data.sources=one={data / 'one'},two={data / 'two'}"
+    options = [*tiny, "data.images_each=4", "method.warmup=0.4", "trainer.devices=2", sources]
+    command = [
+        sys.executable,
+        "-m",
+        "passerby",
+        "train",
+        "lda-mobilenetv2",
+        "--data-root",
+        str(data),
+        "--device",
+        "cpu",
+    ]
+    command += [part for option in options for part in ("--set", option)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "two")], capture_output=True, text=True, check=False, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    alone = load_file(start(tmp_path / "one") / "model.safetensors")
+    together = load_file(tmp_path / "two" / "model" / "model.safetensors")
+    counts = [key for key in together if key.endswith("num_batches_tracked")]
+    assert counts
+    assert all(torch.equal(together[key], alone[key]) for key in counts)
+    # The images are augmented otherwise, the statistics of both processes' images are alike.
+    means = [key for key in together if key.endswith("running_mean") and "neck" not in key]
+    for key in means[:5]:
+        torch.testing.assert_close(together[key], alone[key], rtol=0.3, atol=0.3)
