@@ -48,6 +48,10 @@ OnnxStd = Annotated[
     str | None, typer.Option("--std", help="Deviation of its input, as in 0.229,0.224,0.225 (ImageNet's).")
 ]
 OnnxBgr = Annotated[bool, typer.Option("--bgr", help="The .onnx file wants blue, green, red.")]
+UNKNOWN = (
+    "How a model with statistics of its training domains (model.norm=domain) looks at images of unknown domain: bank, nearest, "
+    "colours, experts, both or mix; by default as it was trained to."
+)
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
 
 
@@ -130,6 +134,7 @@ def evaluate(
         ),
     ] = False,
     site: Annotated[Path | None, typer.Option(help="Wear this site profile (`passerby adapt`).")] = None,
+    unknown: Annotated[str | None, typer.Option(help=UNKNOWN)] = None,
     device: Device = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.")] = None,
     records: Annotated[Path | None, typer.Option(help="Write one record a target into this folder.")] = None,
@@ -153,6 +158,7 @@ def evaluate(
         adapt=adapt,
         camera_normalise=camera_normalise,
         site=site,
+        unknown=unknown,
         device=device,
         json_file=json,
         records_folder=records,
@@ -185,6 +191,7 @@ def bench(
             "repeated. By default none."
         ),
     ] = None,
+    unknown: Annotated[list[str] | None, typer.Option(help=UNKNOWN + " May be repeated.")] = None,
     device: Device = "auto",
 ) -> None:
     """Train and measure recipes over seeds, cell by cell, and print the table."""
@@ -201,6 +208,7 @@ def bench(
         budget,
         device,
         adapt or ["none"],
+        unknown or [],
     )
     if failed:
         raise typer.Exit(1)

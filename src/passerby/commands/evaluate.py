@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from passerby.adaptation import SiteProfile, parse_adaptation
-from passerby.commands.adapted import Fitted, How, fit_to, record_name
+from passerby.commands.adapted import Fitted, How, fit_to, look_as, parse_unknown, record_name
 from passerby.commands.device import torch_device
 from passerby.commands.unseen import LEFT_OUT, check_protocol, check_unseen
 from passerby.commands.warnings import warn
@@ -26,6 +26,7 @@ from passerby.models.load import load, model_folder
 from passerby.models.model import Model
 from passerby.models.onnx import OnnxCard
 from passerby.models.saved import ModelCard, code_version, current_versions, load_card
+from passerby.models.unknown import Unknown
 from passerby.report.table import console_table
 
 
@@ -40,6 +41,7 @@ def evaluate(
     adapt: str | None = None,
     camera_normalise: bool = False,
     site: str | Path | None = None,
+    unknown: str | None = None,
     device: str = "auto",
     json_file: str | Path | None = None,
     records_folder: str | Path | None = None,
@@ -61,6 +63,8 @@ def evaluate(
             gallery of each split, without labels.
         camera_normalise: normalise the embeddings of each camera, see `AdaptedFeatures`.
         site: a site profile that the model wears; what it was made from must not be what is measured on.
+        unknown: how a model with domain norms looks at images of unknown domain (`passerby.models.unknown`); None: as its card
+            says.
         device: `auto`, `cpu`, `gpu` or `mps`.
         json_file: where the metrics go, as JSON.
         records_folder: where the records go, one file a target.
@@ -82,11 +86,13 @@ def evaluate(
     for file in (json_file, report_file):
         refuse_folder(file)
     model, data_root = Path(model), Path(data_root)
-    how = How(None if adapt is None else parse_adaptation(adapt), camera_normalise)
-    if site is not None and how != How():
+    asked = None if unknown is None else parse_unknown(unknown)
+    how = How(None if adapt is None else parse_adaptation(adapt), camera_normalise, asked)
+    if site is not None and (adapt is not None or camera_normalise):
         raise PasserbyError("--site: a profile says how to adapt; leave out --adapt and --camera-normalise")
     profile = None if site is None else SiteProfile.load(site)
     embedder = load(model, torch_device(device), onnx_card)
+    looked = look_as(embedder, asked)
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
     check_protocol(protocol, card, targets)
     warn(targets)
@@ -105,14 +111,15 @@ def evaluate(
         seconds = time.perf_counter() - started
         if target.note:
             console.print(f"{target.name}: {target.note}", style="yellow", markup=False, soft_wrap=True)
-        records.append(_record(model, card, measurement, protocol, flip, fitted, seconds))
+        records.append(_record(model, card, measurement, protocol, flip, fitted, looked, seconds))
         measurements.append(measurement)
         if records_folder is not None:
-            write_record(Path(records_folder) / record_name(target.name, fitted.adapted), records[-1])
+            write_record(Path(records_folder) / record_name(target.name, fitted.adapted, asked), records[-1])
     console.print(console_table(records))
     if json_file is not None:
         write_text(Path(json_file), json.dumps(summary(records), indent=1) + "\n")
     if report_file is not None:
+        from passerby.report.bank import bank_cards
         from passerby.report.gates import gate_cards
         from passerby.report.html import write_report
 
@@ -123,7 +130,7 @@ def evaluate(
             records,
             measurements,
             introduction,
-            gate_cards(embedder, run) if isinstance(embedder, Model) else [],
+            [*gate_cards(embedder, run), *bank_cards(embedder, _domains(card))] if isinstance(embedder, Model) else [],
         )
         console.print(f"report: {report_file}")
     return records
@@ -136,6 +143,7 @@ def _record(
     protocol: str,
     flip: bool,
     fitted: Fitted,
+    looked: Unknown | None,
     seconds: float,
 ) -> Record:
     target = measurement.target
@@ -154,6 +162,7 @@ def _record(
         flip_averaged=flip,
         adapted=fitted.adapted,
         adapted_images=fitted.images,
+        unknown=looked,
         model=model.stem if card is None else model.resolve().name,
         weights_sha256=card.weights_sha256 if card else sha256(model),
         training=None if card is None else _trained(card),
@@ -177,6 +186,11 @@ def _trained(card: ModelCard) -> Trained:
         seconds=card.seconds,
         peak_mib=card.peak_mib,
     )
+
+
+def _domains(card: ModelCard | None) -> list[str]:
+    """Names of the domains whose statistics a model has, as far as its card tells them."""
+    return list(card.domains) if card else []
 
 
 def _digest(recipe: dict[str, Any]) -> str:
