@@ -121,7 +121,7 @@ class FilmFrame:
     def small(self) -> Pixels:
         """See `Frame`."""
         height = max(1, round(WIDTH * self.picture.height / self.picture.width))
-        small: Pixels = self.picture.reformat(WIDTH, height, "bgr24").to_ndarray()
+        small: Pixels = self.picture.reformat(WIDTH, height, "bgr24", interpolation="FAST_BILINEAR").to_ndarray()
         return small
 
     def image(self) -> Pixels:
