@@ -1,23 +1,18 @@
 """passerby train: from a recipe and a data root to a saved model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from rich.console import Console
 
 from passerby.adaptation.base import batch_norms
-from passerby.adaptation.shift import LOOKED_AT, norm_shift, place_distance
+from passerby.adaptation.shift import norm_shift, place_distance
 from passerby.commands.device import torch_device
-from passerby.commands.fitting import TrainingData, fit
-from passerby.commands.warnings import warn
-from passerby.data.images import Preprocessing
-from passerby.data.people import write_people
+from passerby.commands.fitting import fit
+from passerby.commands.training_sources import open_training
+from passerby.data.images import Pixels, Preprocessing
 from passerby.data.settings import DataSettings
-from passerby.data.sources import Source, by_camera, by_domain, listing_digest, open_sources
-from passerby.data.training_set import TrainingSet, build_sampler
 from passerby.denormals import denormals_are_zero
 from passerby.errors import PasserbyError
 from passerby.files import write_text
@@ -29,7 +24,6 @@ from passerby.models.model import Architecture, Model
 from passerby.models.saved import (
     Ancestor,
     ModelCard,
-    TrainedOn,
     current_versions,
     load_model,
     load_strictly,
@@ -75,29 +69,22 @@ def train(
         PasserbyError: for bad input, a run that exists already, and a loss that is not finite.
     """
     torch_device(device)
-    warn(recipe.data.sources)
-    sources = open_sources(recipe.data.sources, data_root, recipe.data.images)
+    sources = open_training(recipe, data_root, seed)
     parent = None if init_from is None else load_model(model_folder(init_from))
     facts_of_run = {
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
         "init_from": None if parent is None else parent[1].weights_sha256,
-        "data": {source.domain: listing_digest(source.samples) for source in sources},
+        **sources.facts,
     }
     run = json.dumps(facts_of_run, indent=2)
     checkpoint = _checkpoint(out, run, resume)
     preprocessing = Preprocessing(height=recipe.data.height, width=recipe.data.width)
-    domains = [part for source in sources for part in by_domain(source.samples)]
-    if recipe.data.domains == "camera":
-        domains = [part for source in sources for part in by_camera(source.domain, source.samples)]
-    training_set = TrainingSet(domains, preprocessing, recipe.data.images_per_identity, seed)
-    for message in training_set.unreadable:
-        Console(stderr=True).print(f"left out: {message}", style="yellow", markup=False, soft_wrap=True)
-    sampler = build_sampler(recipe.data, training_set, seed)
+    training = sources.load(preprocessing)
     facts = TrainingFacts(
-        classes=training_set.classes,
-        domains=len(training_set.domains),
-        steps=recipe.trainer.max_steps or recipe.trainer.max_epochs * sampler.batches,
+        classes=training.classes,
+        domains=training.domains,
+        steps=training.steps,
         seed=seed,
         optimizer=recipe.optimizer,
         schedule=recipe.schedule,
@@ -107,8 +94,7 @@ def train(
     model = _build_model(recipe, data_root, preprocessing, parent[0] if parent else None)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
-    data = TrainingData(training_set, sampler, method.second_sampler(training_set))
-    cost = fit(method, data, recipe.trainer, out, device, checkpoint, progress)
+    cost = fit(method, training.data(method), recipe.trainer, out, device, checkpoint, progress)
     card = ModelCard(
         architecture=model.architecture,
         preprocessing=preprocessing,
@@ -121,9 +107,9 @@ def train(
         steps=facts.steps,
         seconds=cost.seconds,
         peak_mib=cost.peak_mib,
-        trained_on=tuple(_describe(source, training_set) for source in sources),
+        trained_on=training.trained_on,
         ancestors=() if parent is None else _lineage(parent[1]),
-        familiar=_familiar(model, training_set, seed),
+        familiar=_familiar(model, training.examples),
         versions=current_versions(),
     )
     if method.global_rank == 0:
@@ -169,31 +155,11 @@ def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, 
     return model
 
 
-def _describe(source: Source, training_set: TrainingSet) -> TrainedOn:
-    trained = [s for s in training_set.samples if s.dataset == source.domain]
-    people = {s.identity for s in trained}
-    return TrainedOn(
-        domain=source.domain,
-        people=write_people(people),
-        identities=len(people),
-        images=len(trained),
-        listing_sha256=listing_digest(source.samples),
-        terms=source.dataset.reference,
-    )
-
-
-def _familiar(model: Model, training_set: TrainingSet, seed: int) -> dict[str, float]:
+def _familiar(model: Model, examples: Callable[[], dict[str, Pixels]]) -> dict[str, float]:
     """How far each domain lies from the batch norms' running statistics, by some of its images."""
     if not batch_norms(model.backbone):
         return {}
-    rng = np.random.default_rng([seed, 0xFA])
-    distances = {}
-    for k, domain in enumerate(training_set.domains):
-        there = np.flatnonzero(training_set.domain == k)
-        chosen = np.sort(rng.choice(there, min(LOOKED_AT, len(there)), replace=False))
-        images = training_set.gather(chosen).permute(0, 2, 3, 1).numpy()
-        distances[domain] = round(place_distance(norm_shift(model, images)), 4)
-    return distances
+    return {domain: round(place_distance(norm_shift(model, images)), 4) for domain, images in examples().items()}
 
 
 def _lineage(parent: ModelCard) -> tuple[Ancestor, ...]:

@@ -4,10 +4,21 @@ from passerby.errors import PasserbyError, nearest
 from passerby.methods.base import Method
 from passerby.methods.baseline import Baseline
 from passerby.methods.bnta import Bnta
+from passerby.methods.cycas import Cycas
+from passerby.methods.isr import Isr
 from passerby.methods.metabin import MetaBin
 from passerby.methods.mldg import Mldg
+from passerby.methods.moco import Moco
 
-METHODS: dict[str, type[Method]] = {"baseline": Baseline, "bnta": Bnta, "metabin": MetaBin, "mldg": Mldg}
+METHODS: dict[str, type[Method]] = {
+    "baseline": Baseline,
+    "bnta": Bnta,
+    "cycas": Cycas,
+    "isr": Isr,
+    "metabin": MetaBin,
+    "mldg": Mldg,
+    "moco": Moco,
+}
 
 
 def get_method(name: str) -> type[Method]:

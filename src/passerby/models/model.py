@@ -30,6 +30,8 @@ class Architecture(BaseModel):
     norm: NormKind = "batch"
     instance_start: InstanceStart = "copy"
     """Where the instance norm's affine in `bin` starts."""
+    embedding: int = Field(0, ge=0)
+    """Width of the embedding, made by a linear layer after pooling; 0: the pooled map as it is, as wide as the network's."""
     stripes: int = Field(0, ge=0)
     """Horizontal stripes that part heads look at; 0: no part heads."""
 
@@ -58,6 +60,7 @@ class Model(nn.Module, Embedder):
         architecture: how it was built.
         preprocessing: what its input looks like.
         dimension: D of the embedding.
+        projection: what makes a pooled map that wide, or None.
         parts: the part heads, or None.
         weights_sha256: of the file that its weights were loaded from; None for a model that was not loaded.
         site: what it was adapted to, while it wears a site profile; None: it is as it was trained.
@@ -85,7 +88,10 @@ class Model(nn.Module, Embedder):
         self.backbone = Backbone(architecture.backbone, size, architecture.last_stride_1, architecture.stages)
         prepare(self.backbone)
         install_norms(self.backbone, architecture.norm, architecture.instance_start)
-        self.dimension = self.backbone.channels
+        self.projection = (
+            nn.Linear(self.backbone.channels, architecture.embedding, bias=False) if architecture.embedding else None
+        )
+        self.dimension = architecture.embedding or self.backbone.channels
         self.neck = nn.BatchNorm1d(self.dimension)
         self.neck.bias.requires_grad_(False)
         self.parts = PartHeads(self.backbone.channels, architecture.stripes) if architecture.stripes else None
@@ -104,6 +110,8 @@ class Model(nn.Module, Embedder):
         # Pooling and BNNeck run in float32 under autocast.
         pooled = last.float().mean((2, 3))
         with torch.autocast(images.device.type, enabled=False):
+            if self.projection is not None:
+                pooled = self.projection(pooled)
             embedding = self.neck(pooled)
         of_parts = self.parts(last) if parts and self.parts is not None else None
         return Features(embedding, pooled, {**maps, "last": last}, of_parts)

@@ -92,7 +92,7 @@ class FramePlan:
             found = "none has two frames" if closest is None else f"the closest two lie {closest:.3g} s apart"
             raise PasserbyError(
                 f"data.shards: of {len(shots)} shots none has {_needed(settings)} at most {settings.seconds:g} s apart "
-                f"({found}); set data.frames.seconds, or take more frames a second (passerby ingest --every)"
+                f"({found}); set data.film.seconds, or take more frames a second (passerby ingest --every)"
             )
         kept = [columns[number] for number in self.shots]
         self._count = np.array([len(times) for times, _, _ in kept])
@@ -110,7 +110,7 @@ class FramePlan:
         if not self.steps(0):
             raise PasserbyError(
                 f"data.shards: {len(self.shots)} shots make {len(self._packed(0)[2])} super frames an epoch, too few for "
-                f"{processes} processes; lower trainer.devices or data.frames.crops, or add film"
+                f"{processes} processes; lower trainer.devices or data.film.crops, or add film"
             )
 
     def steps(self, epoch: int) -> int:
@@ -119,7 +119,7 @@ class FramePlan:
 
     def crops(self, epoch: int) -> Ints:
         """Crops of each step of an epoch, all processes together: [steps]."""
-        shots, frames, starts = self._packed(epoch)
+        _, frames, starts = self._packed(epoch)
         people = np.where(frames < 0, 0, self._people[frames]).sum(1)
         every = np.add.reduceat(people, starts)[: self.steps(epoch) * self.processes]
         total: Ints = every.reshape(-1, self.processes).sum(1)
