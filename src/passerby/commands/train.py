@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from passerby.adaptation.base import batch_norms
 from passerby.adaptation.shift import norm_shift, place_distance
@@ -19,6 +20,7 @@ from passerby.files import write_text
 from passerby.methods import get_method
 from passerby.methods.base import TrainingFacts
 from passerby.models.backbone import Backbone, load_imagenet
+from passerby.models.inherit import take_backbone, take_rest
 from passerby.models.load import model_folder
 from passerby.models.model import Architecture, Model
 from passerby.models.saved import (
@@ -26,7 +28,6 @@ from passerby.models.saved import (
     ModelCard,
     current_versions,
     load_model,
-    load_strictly,
     save_model,
 )
 from passerby.recipes import Recipe
@@ -144,14 +145,24 @@ def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, 
     architecture = Architecture(**settings.model_dump(exclude={"weights"}))
 
     def prepare(backbone: Backbone) -> None:
-        if parent is None and settings.weights != "none":
+        if parent is not None:
+            take_backbone(backbone, parent)
+        elif settings.weights != "none":
             packaged = data_root / "weights" / f"{settings.backbone}_imagenet.safetensors"
             given = None if settings.weights in (None, "hub") else Path(str(settings.weights))
             load_imagenet(backbone, packaged if settings.weights is None and packaged.is_file() else given)
 
     model = Model(architecture, preprocessing, prepare)
     if parent is not None:
-        load_strictly(model, parent.state_dict(), Path("--init-from"))
+        inherited = take_rest(model, parent)
+        if inherited.new or inherited.left:
+            Console(stderr=True).print(
+                f"--init-from: {inherited.taken} tensors taken; starts anew: {', '.join(inherited.new) or 'nothing'}; left "
+                f"behind: {', '.join(inherited.left) or 'nothing'}",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
     return model
 
 
