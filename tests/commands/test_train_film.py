@@ -10,10 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from passerby.cli import app
 from passerby.commands.bench import bench
+from passerby.commands.bench_cell import BenchCell
 from passerby.commands.evaluate import evaluate
 from passerby.commands.train import train
 from passerby.errors import PasserbyError
+from passerby.methods import get_method
 from passerby.methods.isr import Isr
 from passerby.models.saved import load_card, load_model
 from passerby.recipes import load_recipe
@@ -83,8 +86,6 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     if whole is not trained:
         run(shards, whole, recipe=recipe, seed=3)
     kind: Any = load_recipe(recipe).method
-    from passerby.methods import get_method
-
     method = get_method(kind.name)
     step = method.training_step
 
@@ -145,10 +146,10 @@ def test_evaluates_and_names_the_film(trained: Path, people: Path, capsys: pytes
 def test_benches_beside_labelled_recipes(
     shards: Path, people: Path, sources: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from passerby.commands import bench_cell
+    def in_this_process(self: BenchCell, arguments: list[str], *_: object) -> None:
+        app(arguments, standalone_mode=False)
 
-    monkeypatch.setattr(bench_cell, "POLL", 0.2)
-    monkeypatch.chdir(people.parent)
+    monkeypatch.setattr(BenchCell, "_call", in_this_process)
     targets = [f"three={people / 'three'}"]
     overrides = [*SMALL[:3], *SMALL[4:6], "trainer.max_steps=2", sources, f"data.shards={shards}"]
     recipes = ["isr-mobilenetv2", "baseline-mobilenetv2"]
