@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from passerby.data.datasets import DATASETS, check, get_dataset
-from passerby.data.synthetic import DOMAINS, write_market
+from passerby.data.synthetic import DOMAINS, write_market, write_street
 from passerby.errors import PasserbyError
 
 
@@ -57,3 +57,23 @@ def synthesise(out: Path, domains: list[str], identities: int, seed: int) -> Non
         raise PasserbyError(
             f"--out {out}: cannot be written ({error.strerror}); free room there or choose another folder"
         ) from error
+
+
+def synthesise_video(
+    out: Path,
+    films: int,
+    seed: int,
+    *,
+    shots: int,
+    seconds: float,
+    fps: float,
+    people: float,
+    as_frames: bool,
+    targets: list[str],
+    identities: int,
+) -> None:
+    """Draws street scenes, each in MOTChallenge's layout under OUT/street-NN; targets as `synthesise` under OUT/targets."""
+    if targets:
+        synthesise(out / "targets", targets, identities, seed)
+    write_street(out, films, seed, shots=shots, seconds=seconds, fps=fps, people=people, as_frames=as_frames)
+    print(f"{films} films: {out}; `passerby ingest {out}/street-* --out SHARDS` makes shards of them")

@@ -35,7 +35,8 @@ class Crop(BaseModel):
     tracklet: int | None = None
     """Number within the shot, where a tracker was asked."""
     identity: int | None = None
-    """Ground truth, within the film. It serves to measure and is never trained on."""
+    """Ground truth, within the film; None where it is not known, or the detector found nobody. It serves to measure and is
+    never trained on."""
 
     @property
     def key(self) -> str:

@@ -1,0 +1,201 @@
+"""passerby ingest: film in, shards of crops out."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from passerby.data.video.detector import load_detector
+from passerby.data.video.engines import Engine, Failure, run_jobs
+from passerby.data.video.film import FilmJob
+from passerby.data.video.listing import FilmListing, Listing, film_listing_path, read_listing
+from passerby.data.video.mot import open_mot
+from passerby.data.video.settings import IngestSettings
+from passerby.data.video.shards import open_shards
+from passerby.data.video.sheet import contact_sheet
+from passerby.data.video.sources import Source, find_sources
+from passerby.data.video.writer import merge_listings
+from passerby.errors import PasserbyError
+from passerby.extras import import_extra
+from passerby.files import atomic_file, write_text
+
+SHEET, SUMMARY = "contact.jpg", "summary.json"
+
+
+def ingest(
+    paths: Sequence[Path],
+    out: Path,
+    settings: IngestSettings,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    engine: Engine = "local",
+    progress: bool = True,
+) -> Listing:
+    """Ingests films into a set of shards, or into one that is there already.
+
+    Films that are finished there are passed over, one that was under way is taken up. Of two identical films the first one
+    counts: a person must not be a negative of the same picture.
+
+    Args:
+        paths: video files, MOT sequences, folders of crops, or folders of these.
+        out: folder of the shards.
+        settings: what decides the crops.
+        workers: films at a time; by default one for two processors.
+        threads: for each film; by default the processors shared among the workers, at least 2.
+        engine: processes of this machine, or Ray.
+        progress: shows a bar a film.
+
+    Returns:
+        the listing of the whole set.
+
+    Raises:
+        PasserbyError: when nothing can be ingested, the detector is missing, or the folder holds films that were ingested
+            with other settings.
+    """
+    sources = find_sources(paths)
+    _check_detector(sources, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        todo, skipped = _jobs(sources, out, settings, len(sources) == 1)
+        processors = os.cpu_count() or 2
+        workers = max(1, min(workers or processors // 2, len(todo) or 1))
+        threads = threads or max(2, processors // workers)
+        jobs = [FilmJob(source, digest, out, settings, True, threads) for source, digest in todo]
+        with _bars(progress and engine == "local") as told:
+            for job, outcome in run_jobs(jobs, engine, workers, told):
+                if isinstance(outcome, Failure):
+                    skipped[job.source.name] = outcome.reason
+        films = sorted(path.stem for path in (out / "films").glob("*.json"))
+        if len(skipped) == len(sources) and not films:
+            raise PasserbyError(next(iter(skipped.values())))
+        listing = merge_listings(out, films)
+        listings = [read_listing(FilmListing, film_listing_path(out, name)) for name in films]
+        counts = {entry.film.name: entry.counts for entry in listings}
+        write_text(out / SUMMARY, json.dumps({"films": counts, "skipped": skipped}, indent=1))
+        _show(counts, skipped)
+        if not listing.films:
+            raise PasserbyError(
+                f"{out}: no shot left a crop; shots with fewer than {settings.min_people:g} people are dropped "
+                "(--min-people), and so are people of whom the detector is not sure (--score)"
+            )
+        with atomic_file(out / SHEET) as temporary:
+            contact_sheet(open_shards(out)).save(temporary, "JPEG", quality=88)
+    print(f"{sum(s.crops for f in listing.films for s in f.shots):,} crops: {out}; look at {out / SHEET}")
+    return listing
+
+
+def _check_detector(sources: Sequence[Source], settings: IngestSettings) -> None:
+    """Opens what is needed once, so that a missing library or detector is told at once and once."""
+    if all(source.kind == "crops" for source in sources):
+        return
+    for module in ("av", "cv2", "scenedetect"):
+        import_extra(module, "video")
+    if settings.tracker is not None:
+        import_extra("trackers", "tracks")
+    asked = settings.detector is not None
+    if asked or any(s.kind == "film" or (s.kind == "mot" and open_mot(s.path).boxes is None) for s in sources):
+        load_detector(settings.detector, settings.score)
+
+
+def _jobs(
+    sources: Sequence[Source], out: Path, settings: IngestSettings, single: bool
+) -> tuple[list[tuple[Source, str]], dict[str, str]]:
+    """Films that are to be done, with their digests; and why others are not."""
+    finished = {path.stem: read_listing(FilmListing, path) for path in sorted((out / "films").glob("*.json"))}
+    _same_settings(out, finished, settings)
+    known = {listing.source: name for name, listing in finished.items()}
+    todo: list[tuple[Source, str]] = []
+    skipped: dict[str, str] = {}
+    for source in sources:
+        try:
+            digest = source.digest()
+        except PasserbyError as error:
+            skipped[source.name] = str(error)
+            continue
+        if source.name in finished and finished[source.name].source != digest:
+            raise PasserbyError(
+                f"{source.path}: {out} holds another film called '{source.name}'; rename one, or choose another --out"
+            )
+        if known.get(digest, source.name) != source.name:
+            skipped[source.name] = f"{source.path}: the same film as '{known[digest]}'"
+        elif source.name not in finished:
+            todo.append((source, digest))
+        known.setdefault(digest, source.name)
+    return todo, skipped
+
+
+def _same_settings(out: Path, finished: dict[str, FilmListing], settings: IngestSettings) -> None:
+    wanted = settings.digest()
+    for name, listing in finished.items():
+        if listing.settings != wanted:
+            pairs = zip(listing.settings.split("; "), wanted.split("; "), strict=False)
+            differs = ", ".join(f"{old} there, {new} here" for old, new in pairs if old != new)
+            raise PasserbyError(f"{out}: '{name}' was ingested with other settings ({differs}); choose another --out")
+
+
+def _show(counts: dict[str, dict[str, float]], skipped: dict[str, str]) -> None:
+    """Prints what was found in each film, and what was not taken."""
+    console = Console()
+    table = Table("film", "frames", "looked at", "people", "shots", "kept", "too few", "short", "crops", box=None)
+    for name, own in counts.items():
+        few, short = own.get("shots_of_few", 0), own.get("short_shots", 0) + own.get("empty_shots", 0)
+        numbers = [own.get(key, 0) for key in ("frames", "looked_at", "detections", "shots", "kept_shots")]
+        table.add_row(name, *(f"{n:,.0f}" for n in (*numbers, few, short, own.get("crops", 0))))
+    console.print(table)
+    remarks = {
+        "assumed_fps": "no timestamps: {:g} frames a second were assumed (--fps)",
+        "damaged": "{:g} pieces could not be decoded",
+        "crowded_frames": "{:g} frames showed more people than are kept (--max-people)",
+        "doubles": "{:g} crops showed a track twice in one instant (--join)",
+        "unreadable": "{:g} crops could not be read",
+        "misfits": "{:g} files are not named TRACK_FRAME.jpg",
+    }
+    for name, own in counts.items():
+        for key, text in remarks.items():
+            if own.get(key):
+                console.print(f"{name}: {text.format(own[key])}", style="yellow", markup=False, soft_wrap=True)
+    for name, reason in skipped.items():
+        console.print(f"skipped {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keeps a second ingest off the same folder; the system takes the lock away from a process that died."""
+    with (out / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PasserbyError(f"{out}: another ingest writes there; wait for it, or choose another --out") from error
+        yield
+
+
+@contextmanager
+def _bars(shown: bool) -> Iterator["_Bars"]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=not shown, transient=True) as progress:
+        yield _Bars(progress)
+
+
+class _Bars:
+    """A bar for each film that is under way."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, film: str, done: int, total: int | None) -> None:
+        if film not in self._tasks:
+            self._tasks[film] = self._progress.add_task(film, total=total)
+        self._progress.update(self._tasks[film], completed=done)

@@ -1,0 +1,299 @@
+"""Frames of a film, one after the other, each with its time; from a video file or from numbered pictures."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from passerby.data.images import Pixels, open_image
+from passerby.data.video.cuts import WIDTH
+from passerby.errors import PasserbyError
+from passerby.extras import import_extra
+
+FPS = 25.0
+"""Assumed where nothing says how fast a film runs."""
+
+_BEFORE = 2.0
+"""Seconds by which one seeks before the frame that is wanted."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a frame stands in its film: enough to read on from it.
+
+    Attributes:
+        number: of the frame.
+        time: seconds from the first frame.
+        stamp: the stream's own, in its time base; None where it has none that one could seek.
+        offset: seconds that were taken off the stream's time.
+    """
+
+    number: int
+    time: float
+    stamp: int | None = None
+    offset: float = 0.0
+
+
+class Frame(Protocol):
+    """One frame."""
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        ...
+
+    @property
+    def leaps(self) -> bool:
+        """The stream's time ran backwards before it: what came before may be of another moment."""
+        ...
+
+    def small(self) -> Pixels:
+        """uint8 [h, w, 3], blue, green, red, 256 columns wide: for the cut detector."""
+        ...
+
+    def image(self) -> Pixels:
+        """uint8 [H, W, 3], RGB."""
+        ...
+
+
+class Reader(Protocol):
+    """A film that can be read.
+
+    Attributes:
+        total: number of frames, as far as it is known.
+        counts: what was met: `damaged` packets, `assumed_fps`.
+    """
+
+    total: int | None
+    counts: dict[str, float]
+
+    def frames(self, start: Position | None = None) -> Iterator[Frame]:
+        """The frames from `start` on, in order."""
+        ...
+
+
+class Clock:
+    """Time from the stream's stamps; where one is missing or runs backwards, time goes on by a frame."""
+
+    def __init__(self, interval: float, start: Position | None) -> None:
+        """A clock that shows 0 at the first frame, or goes on at `start`."""
+        self._interval = interval
+        self._last = None if start is None else start.time - interval
+        self.offset = 0.0 if start is None else start.offset
+
+    def tick(self, seconds: float | None) -> tuple[float, bool]:
+        """The time of the next frame, and whether the stream's time ran backwards."""
+        if self._last is None:
+            self._last, self.offset = 0.0, seconds or 0.0
+            return 0.0, False
+        following = self._last + self._interval
+        if seconds is None:
+            self._last = following
+            return following, False
+        time = seconds - self.offset
+        leaps = time <= self._last
+        if leaps:
+            self.offset, time = seconds - following, following
+        self._last = time
+        return time, leaps
+
+
+@dataclass(frozen=True)
+class FilmFrame:
+    """A frame of a video file.
+
+    Attributes:
+        position: where it stands.
+        leaps: see `Frame`.
+        picture: PyAV's frame.
+    """
+
+    position: Position
+    leaps: bool
+    picture: Any
+
+    def small(self) -> Pixels:
+        """See `Frame`."""
+        height = max(1, round(WIDTH * self.picture.height / self.picture.width))
+        small: Pixels = self.picture.reformat(WIDTH, height, "bgr24").to_ndarray()
+        return small
+
+    def image(self) -> Pixels:
+        """See `Frame`; turned upright where the film says that the camera was held on its side."""
+        image: Pixels = self.picture.to_ndarray(format="rgb24")
+        quarters = round(self.picture.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
+
+
+class FilmReader:
+    """A video file, decoded by PyAV."""
+
+    def __init__(self, path: Path, fps: float | None = None, threads: int = 2) -> None:
+        """Opens the file.
+
+        Args:
+            path: the file.
+            fps: frames a second where the stream has no timestamps; 25 where None.
+            threads: of the decoder.
+
+        Raises:
+            PasserbyError: when it is missing, no film, or has no video stream.
+        """
+        self._av: Any = import_extra("av", "video")
+        self._path, self._threads = path, threads
+        self._fps = fps or FPS
+        self._fps_known = fps is not None
+        self.counts: dict[str, float] = {}
+        with self._open() as container:
+            stream = container.streams.video[0]
+            rate = float(stream.average_rate or self._fps)
+            seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
+            self.total: int | None = stream.frames or round(seconds * rate) or None
+
+    def frames(self, start: Position | None = None) -> Iterator[FilmFrame]:
+        """See `Reader`.
+
+        Raises:
+            PasserbyError: when not one frame can be decoded.
+        """
+        if start is not None and start.stamp is not None and start.time > 2 * _BEFORE:
+            with self._open() as container:
+                found = self._sought(container, start, start.stamp)
+                if found is not None:
+                    yield from found
+                    return
+        with self._open() as container:
+            frames = self._numbered(self._pictures(container), container.streams.video[0], None)
+            read = 0
+            for frame in frames:
+                read += 1
+                if start is None or frame.position.number >= start.number:
+                    yield frame
+            if not read:
+                raise PasserbyError(f"{self._path}: not one frame can be decoded; is the film damaged?")
+
+    def _open(self) -> Any:
+        try:
+            container = self._av.open(str(self._path))
+        except FileNotFoundError as error:
+            raise PasserbyError(f"{self._path}: no such film") from error
+        except self._av.error.FFmpegError as error:
+            raise PasserbyError(
+                f"{self._path}: cannot be opened as a film ({error.strerror}); is it one, and is it whole?"
+            ) from error
+        if not container.streams.video:
+            container.close()
+            raise PasserbyError(f"{self._path}: has no video stream")
+        stream = container.streams.video[0]
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", self._threads
+        return container
+
+    def _sought(self, container: Any, start: Position, stamp: int) -> Iterator[FilmFrame] | None:
+        """The frames from `start` on, by seeking; None where that does not lead to the very frame."""
+        stream = container.streams.video[0]
+        before = int(_BEFORE / stream.time_base)
+        try:
+            container.seek(max(0, stamp - before), stream=stream)
+            pictures = self._pictures(container)
+            first = next((p for p in pictures if p.pts is not None and p.pts >= stamp), None)
+        except self._av.error.FFmpegError:
+            return None
+        if first is None or first.pts != stamp:
+            return None
+
+        def rest() -> Iterator[Any]:
+            yield first
+            yield from pictures
+
+        return self._numbered(rest(), stream, start)
+
+    def _numbered(self, pictures: Iterator[Any], stream: Any, start: Position | None) -> Iterator[FilmFrame]:
+        """Pictures with their places in the film; the first one stands at `start`, or begins the film."""
+        number = 0 if start is None else start.number
+        clock: Clock | None = None
+        leapt = False
+        for picture in pictures:
+            seconds = None if picture.pts is None else float(picture.pts * stream.time_base)
+            if clock is None:
+                stamped = seconds is not None
+                if not stamped and not self._fps_known:
+                    self.counts["assumed_fps"] = self._fps
+                rate = float(stream.average_rate or self._fps) if stamped else self._fps
+                clock = Clock(1 / rate, start)
+            time, leaps = clock.tick(seconds)
+            leapt |= leaps
+            # A stamp may come twice in a film whose time ran backwards: there one cannot seek.
+            stamp = None if leapt else picture.pts
+            yield FilmFrame(Position(number, round(time, 6), stamp, clock.offset), leaps, picture)
+            number += 1
+
+    def _pictures(self, container: Any) -> Iterator[Any]:
+        """Decoded pictures; what cannot be decoded is counted and passed over."""
+        damaged = 0
+        packets = container.demux(video=0)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, self._av.error.EOFError):
+                break
+            except self._av.error.FFmpegError:  # the file ends where more should come
+                damaged += 1
+                break
+            try:
+                yield from packet.decode()
+            except self._av.error.EOFError:
+                break
+            except self._av.error.FFmpegError:
+                damaged += 1
+        if damaged:
+            self.counts["damaged"] = self.counts.get("damaged", 0) + damaged
+
+
+@dataclass(frozen=True)
+class PictureFrame:
+    """A frame that is a file of its own."""
+
+    position: Position
+    path: Path
+    leaps: bool = False
+
+    def small(self) -> Pixels:
+        """See `Frame`."""
+        image = open_image(self.path)
+        height = max(1, round(WIDTH * image.height / image.width))
+        return np.ascontiguousarray(np.asarray(image.resize((WIDTH, height)))[..., ::-1])
+
+    def image(self) -> Pixels:
+        """See `Frame`."""
+        return np.asarray(open_image(self.path))
+
+
+@dataclass
+class PictureReader:
+    """Numbered pictures, as `img1/000001.jpg` of MOTChallenge; frame 0 is the picture of number 1."""
+
+    folder: Path
+    fps: float
+    counts: dict[str, float] = field(default_factory=dict)
+    total: int | None = None
+
+    def __post_init__(self) -> None:
+        """Lists the pictures.
+
+        Raises:
+            PasserbyError: when there are none.
+        """
+        named = ((re.fullmatch(r"\D*(\d+)\.(jpe?g|png|bmp)", p.name.lower()), p) for p in self.folder.iterdir())
+        self._paths = sorted((int(match[1]), path) for match, path in named if match)
+        if not self._paths:
+            raise PasserbyError(f"{self.folder}: holds no numbered pictures such as 000001.jpg")
+        self.total = len(self._paths)
+
+    def frames(self, start: Position | None = None) -> Iterator[PictureFrame]:
+        """See `Reader`; a missing number is a frame that nobody has, and time passes all the same."""
+        for number, path in self._paths:
+            if start is None or number - 1 >= start.number:
+                yield PictureFrame(Position(number - 1, round((number - 1) / self.fps, 6)), path)

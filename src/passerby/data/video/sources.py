@@ -1,0 +1,121 @@
+"""What can be ingested: video files, MOT sequences, folders of ready-made crops; how each is named and told apart."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from passerby.data.video.crop_folder import is_crop_folder
+from passerby.data.video.mot import is_mot, open_mot
+from passerby.errors import PasserbyError
+from passerby.files import sha256
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".264",
+        ".265",
+        ".3gp",
+        ".avi",
+        ".dav",
+        ".flv",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".m2ts",
+        ".m4v",
+        ".mjpeg",
+        ".mjpg",
+        ".mkv",
+    }
+    | {".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
+)
+
+Kind = Literal["film", "mot", "crops"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something to ingest.
+
+    Attributes:
+        kind: a video file, a MOT sequence, or a folder of crops.
+        path: where it is.
+        name: of the film in the shards.
+    """
+
+    kind: Kind
+    path: Path
+    name: str
+
+    def digest(self) -> str:
+        """Names what is read: by its bytes for a film, by names and lengths for a folder's pictures."""
+        if self.kind == "film":
+            return sha256(self.path)
+        if self.kind == "mot":
+            sequence = open_mot(self.path)
+            parts = [p.read_bytes() for p in (sequence.folder / "seqinfo.ini", sequence.boxes) if p and p.is_file()]
+            if sequence.film is not None:
+                return hashlib.sha256(b"\0".join([*parts, sha256(sequence.film).encode()])).hexdigest()
+            assert sequence.pictures is not None
+            return _listing_digest(sequence.pictures, b"\0".join(parts))
+        return _listing_digest(self.path, b"")
+
+
+def find_sources(paths: Sequence[Path]) -> list[Source]:
+    """Sorts out what was named; a folder that is neither a sequence nor crops stands for what is in it.
+
+    A film is called by its file or folder. Where two would have the same name, the folder above joins it.
+
+    Raises:
+        PasserbyError: when a path is missing or holds nothing that can be ingested, or two films keep the same name.
+    """
+    found = [source for path in paths for source in _sources(path)]
+    for twice in [path for path, count in Counter(p.resolve() for _, p in found).items() if count > 1]:
+        raise PasserbyError(f"{twice}: was named twice; name each film once")
+    names = [_name(path.stem if kind == "film" else path.name) for kind, path in found]
+    common = {name for name, count in Counter(names).items() if count > 1}
+    names = [
+        _name(f"{path.resolve().parent.name}-{name}") if name in common else name
+        for name, (_, path) in zip(names, found, strict=True)
+    ]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise PasserbyError(f"{count} films would be called '{name}'; rename all but one of them, or their folders")
+    return [Source(kind, path, name) for name, (kind, path) in zip(names, found, strict=True)]
+
+
+def _sources(path: Path) -> list[tuple[Kind, Path]]:
+    if path.is_file():
+        return [("film", path)]
+    if not path.is_dir():
+        raise PasserbyError(f"{path}: no such film or folder")
+    if is_mot(path):
+        return [("mot", path)]
+    if is_crop_folder(path):
+        return [("crops", path)]
+    found: list[tuple[Kind, Path]] = []
+    for inner in sorted(path.iterdir()):
+        if inner.suffix.lower() in VIDEO_SUFFIXES and inner.is_file():
+            found.append(("film", inner))
+        elif inner.is_dir() and is_mot(inner):
+            found.append(("mot", inner))
+    if not found:
+        raise PasserbyError(
+            f"{path}: holds no film, no MOT sequence and no crops named TRACK_FRAME.jpg; name what is to be ingested"
+        )
+    return found
+
+
+def _name(text: str) -> str:
+    """`text` as the name of a film: letters, digits, - and _."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:80] or "film"
+
+
+def _listing_digest(folder: Path, more: bytes) -> str:
+    digest = hashlib.sha256(more)
+    for path in sorted(folder.iterdir()):
+        digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
+    return digest.hexdigest()
