@@ -125,12 +125,12 @@ def _cells(
     for seed in range(seeds):
         for name in recipes:
             kind, own_data = _data_of(name, data, budget)
-            if kind == "film" and not targets:
-                raise PasserbyError("--targets: empty; name what to measure on, as in --targets viper,prid")
             if kind == "film" and protocol not in FREE:
                 raise PasserbyError(
                     f"--protocol {protocol}: says which labelled sources train, and {name} learns from film; take {' or '.join(FREE)}"
                 )
+            if kind == "film" and not targets:
+                raise PasserbyError("--targets: empty; name what to measure on, as in --targets viper,prid")
             sources = load_recipe(name, [*given, *own_data], budget).data.sources
             for part in [Cell((), targets)] if kind == "film" else plan.cells(sources, targets):
                 own = [*given, *(own_data if kind == "film" else [*demanded, "data.sources=" + ",".join(part.sources)])]

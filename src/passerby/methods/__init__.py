@@ -7,6 +7,7 @@ from passerby.methods.bnta import Bnta
 from passerby.methods.cycas import Cycas
 from passerby.methods.isr import Isr
 from passerby.methods.metabin import MetaBin
+from passerby.methods.mgn import Mgn
 from passerby.methods.mldg import Mldg
 from passerby.methods.moco import Moco
 
@@ -16,6 +17,7 @@ METHODS: dict[str, type[Method]] = {
     "cycas": Cycas,
     "isr": Isr,
     "metabin": MetaBin,
+    "mgn": Mgn,
     "mldg": Mldg,
     "moco": Moco,
 }

@@ -67,7 +67,9 @@ def take_rest(model: Model, parent: Model) -> Inherited:
         ours[key].copy_(theirs[key])
     renamed = {key.replace(".norm.", ".") for key in theirs if key.startswith("backbone.")}
     here = {key.replace(".norm.", ".") for key in ours}
-    new = [key for key in ours if key not in shared and key.replace(".norm.", ".") not in renamed]
+    # MGN's branches are copies of the network that was taken.
+    copied = {key for key in ours if key.startswith("granularity.branches.")}
+    new = [key for key in ours if key not in shared | copied and key.replace(".norm.", ".") not in renamed]
     left = [
         key
         for key in theirs

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from passerby.data.images import Preprocessing
 from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
 from passerby.models.freeze import evaluating
+from passerby.models.granularity import Granularities, MultiGranularity
 from passerby.models.heads import PartHeads, Parts
 from passerby.models.norm import InstanceStart
 from passerby.models.norm_kinds import NormKind, install_norms
@@ -32,8 +34,16 @@ class Architecture(BaseModel):
     """Where the instance norm's affine in `bin` starts."""
     embedding: int = Field(0, ge=0)
     """Width of the embedding, made by a linear layer after pooling; 0: the pooled map as it is, as wide as the network's."""
+    head: Literal["pooled", "mgn"] = "pooled"
+    """What makes the embedding of the last map: average pooling and a BNNeck, or MGN's three branches (ResNets)."""
     stripes: int = Field(0, ge=0)
     """Horizontal stripes that part heads look at; 0: no part heads."""
+
+    @model_validator(mode="after")
+    def _branches_stand_alone(self) -> Self:
+        if self.head == "mgn" and (self.embedding or self.stripes or self.stages):
+            raise ValueError("mgn's branches take no embedding, stripes or stages; leave these out")
+        return self
 
 
 @dataclass(frozen=True)
@@ -45,12 +55,14 @@ class Features:
         pooled: [N, D], before the BNNeck: what metric losses see.
         maps: [N, C, h, w] by stage; `last` is the network's last map.
         parts: what the part heads say, when asked for.
+        granularities: what MGN's branches say, in a model that has them.
     """
 
     embedding: Tensor
     pooled: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
     parts: Parts | None = None
+    granularities: Granularities | None = None
 
 
 class Model(nn.Module, Embedder):
@@ -62,6 +74,7 @@ class Model(nn.Module, Embedder):
         dimension: D of the embedding.
         projection: what makes a pooled map that wide, or None.
         parts: the part heads, or None.
+        granularity: MGN's branches, or None; their features, one after the other, are the embedding, and there is no BNNeck.
         weights_sha256: of the file that its weights were loaded from; None for a model that was not loaded.
         site: what it was adapted to, while it wears a site profile; None: it is as it was trained.
     """
@@ -92,8 +105,14 @@ class Model(nn.Module, Embedder):
             nn.Linear(self.backbone.channels, architecture.embedding, bias=False) if architecture.embedding else None
         )
         self.dimension = architecture.embedding or self.backbone.channels
-        self.neck = nn.BatchNorm1d(self.dimension)
-        self.neck.bias.requires_grad_(False)
+        self.granularity: MultiGranularity | None = None
+        self.neck: nn.Module = nn.Identity()
+        if architecture.head == "mgn":
+            self.granularity = MultiGranularity(self.backbone, architecture.last_stride_1)
+            self.dimension = self.granularity.dimension
+        else:
+            self.neck = nn.BatchNorm1d(self.dimension)
+            self.neck.bias.requires_grad_(False)
         self.parts = PartHeads(self.backbone.channels, architecture.stripes) if architecture.stripes else None
         self.to(memory_format=torch.channels_last)
 
@@ -105,6 +124,11 @@ class Model(nn.Module, Embedder):
             route: what domain-aware norms need to know; plain norms ignore it.
             parts: ask the part heads too, where the model has them.
         """
+        if self.granularity is not None:
+            with routed(self, route):
+                seen = self.granularity(self.backbone.network, images)
+            embedding = seen.reduced.flatten(1)
+            return Features(embedding, embedding, {"last": seen.last}, None, seen)
         with routed(self, route):
             last, maps = self.backbone(images)
         # Pooling and BNNeck run in float32 under autocast.
@@ -119,7 +143,7 @@ class Model(nn.Module, Embedder):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.neck.weight.device
+        return next(self.backbone.parameters()).device
 
     def embed_batch(self, pixels: Tensor) -> Tensor:
         """Embeddings of one batch of RGB pixels [N, 3, H, W] in [0, 255], flip not averaged, not normalised: [N, D]."""
