@@ -75,6 +75,9 @@ def test_trains_saves_and_describes(shards: Path, trained: Path) -> None:
     logged = rows(trained)[-1]
     assert {"pairs", "queue", "loss", "precision", "reliability"} <= set(logged)
     assert 0 <= float(logged["precision"]) <= 1
+    page = (trained / "pairs.html").read_text()
+    assert "Mined pairs over the run" in page
+    assert page.count("<image ") == 2 * 9  # three pairs of frames of three people, every crop of the pair
     assert json.loads((trained / "run.json").read_text())["steps"] == 7
 
 

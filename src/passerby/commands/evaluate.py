@@ -119,6 +119,7 @@ def evaluate(
     if report_file is not None:
         from passerby.report.gates import gate_cards
         from passerby.report.html import write_report
+        from passerby.report.pairs import curve_cards
 
         run = model_folder(model).parent if card is not None else None
         write_report(
@@ -127,7 +128,10 @@ def evaluate(
             records,
             measurements,
             introduction,
-            gate_cards(embedder, run) if isinstance(embedder, Model) else [],
+            [
+                *(gate_cards(embedder, run) if isinstance(embedder, Model) else []),
+                *([] if run is None else curve_cards(run)),
+            ],
         )
         console.print(f"report: {report_file}")
     return records

@@ -11,7 +11,8 @@ from passerby.adaptation.base import batch_norms
 from passerby.adaptation.shift import norm_shift, place_distance
 from passerby.commands.device import torch_device
 from passerby.commands.fitting import fit
-from passerby.commands.training_sources import open_training
+from passerby.commands.mined_pairs import write_pairs_page
+from passerby.commands.training_sources import FilmSources, open_training
 from passerby.data.images import Pixels, Preprocessing
 from passerby.data.settings import DataSettings
 from passerby.denormals import denormals_are_zero
@@ -19,6 +20,7 @@ from passerby.errors import PasserbyError
 from passerby.files import write_text
 from passerby.methods import get_method
 from passerby.methods.base import TrainingFacts
+from passerby.methods.film import FilmSettings
 from passerby.models.backbone import Backbone, load_imagenet
 from passerby.models.inherit import take_backbone, take_rest
 from passerby.models.load import model_folder
@@ -53,7 +55,7 @@ def train(
     Args:
         recipe: what to train.
         data_root: folder that holds the datasets.
-        out: the run's folder: `model/` (the saved model), `checkpoints/`, `logs/`, `run.json`.
+        out: the run's folder: `model/` (the saved model), `checkpoints/`, `logs/`, `run.json`; on film `pairs.html` too.
         recipe_name: recorded on the card.
         overrides: what --set changed in the recipe, recorded on the card.
         budget: recorded on the card.
@@ -115,6 +117,8 @@ def train(
     )
     if method.global_rank == 0:
         save_model(out / "model", model, card)
+        if isinstance(sources, FilmSources) and isinstance(recipe.method, FilmSettings):
+            write_pairs_page(out, recipe_name, model, sources.super_frame(), recipe.method.temperature)
     return out / "model"
 
 

@@ -14,7 +14,7 @@ from passerby.data.images import Pixels, Preprocessing
 from passerby.data.people import write_people
 from passerby.data.sources import Source, by_camera, by_domain, listing_digest, open_sources
 from passerby.data.training_set import TrainingSet, build_sampler
-from passerby.data.video.film_set import FilmSet, steps_of_crops, steps_of_epochs
+from passerby.data.video.film_set import FilmBatch, FilmSet, steps_of_crops, steps_of_epochs
 from passerby.errors import PasserbyError
 from passerby.methods import get_method
 from passerby.methods.base import Method
@@ -124,6 +124,10 @@ class FilmSources:
         ):
             if count:
                 console.print(f"data.shards: {count} {what}", style="yellow", markup=False, soft_wrap=True)
+
+    def super_frame(self) -> FilmBatch:
+        """The first super frame of the plan, as decoded."""
+        return self._film.batch(self._film.plan.super_frame(0, 0), 0)
 
     def load(self, preprocessing: Preprocessing) -> Training:
         """What a method trains on; crops are read while it does."""
