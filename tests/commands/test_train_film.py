@@ -77,7 +77,7 @@ def test_trains_saves_and_describes(shards: Path, trained: Path) -> None:
     assert 0 <= float(logged["precision"]) <= 1
     page = (trained / "pairs.html").read_text()
     assert "Mined pairs over the run" in page
-    assert page.count("<image ") == 2 * 9  # three pairs of frames of three people, every crop of the pair
+    assert page.count("<image ") == 2 * 27  # three shots, three pairs of frames, three people
     assert json.loads((trained / "run.json").read_text())["steps"] == 7
 
 
