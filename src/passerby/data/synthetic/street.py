@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,8 @@ class _Place:
     """What one camera of a film sees without people, and how people stand in it."""
 
     def __init__(self, domain: Domain, size: tuple[int, int], rng: np.random.Generator) -> None:
-        self._scene, self._size = domain.scene, size
+        # Clutter holds people far off; here everybody who is seen has a track.
+        self._scene, self._size = replace(domain.scene, clutter=0.0), size
         # The higher a panorama is beyond the frame, the farther down the camera looks: its lower part is what is seen.
         self._unit = int(np.ceil(size[0] / rng.uniform(1.1, 1 + 2 * MARGIN)))
         hidden = int(self._unit * (1 + 2 * MARGIN)) - size[0]

@@ -16,6 +16,9 @@ from passerby.extras import import_extra
 FPS = 25.0
 """Assumed where nothing says how fast a film runs."""
 
+_TICK = 1e-6
+"""Seconds; what is closer together has the same time."""
+
 _BEFORE = 2.0
 """Seconds by which one seeks before the frame that is wanted."""
 
@@ -94,7 +97,7 @@ class Clock:
             self._last = following
             return following, False
         time = seconds - self.offset
-        leaps = time <= self._last
+        leaps = time <= self._last + _TICK
         if leaps:
             self.offset, time = seconds - following, following
         self._last = time

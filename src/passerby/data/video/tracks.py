@@ -26,18 +26,17 @@ def tracklets(tracker: Tracker, boxes: Sequence[Floats], scores: Sequence[Floats
     """
     detections: Any = import_extra("supervision", "tracks").Detections
     tracking: Any = getattr(import_extra("trackers", "tracks"), _CLASSES[tracker])()
+    names: dict[int, int] = {}  # trackers number through everything that a process ever tracked
     numbers: list[list[int | None]] = []
     for xyxy, score in zip(boxes, scores, strict=True):
-        rows = np.arange(len(score))
         # Trackers leave boxes out and change their order: each carries its row along.
-        given = detections(
-            xyxy=np.asarray(xyxy, np.float32).reshape(-1, 4), confidence=np.asarray(score), data={"row": rows}
-        )
-        found = tracking.update(given)
+        rows = np.arange(len(score))
+        given = np.asarray(xyxy, np.float32).reshape(-1, 4)
+        found = tracking.update(detections(xyxy=given, confidence=np.asarray(score), data={"row": rows}))
         own: list[int | None] = [None] * len(rows)
-        for row, track in zip(
-            found.data.get("row", []), found.tracker_id if found.tracker_id is not None else [], strict=False
-        ):
-            own[int(row)] = int(track) if track is not None and track >= 0 else None
+        if len(found):
+            for row, track in zip(found.data["row"].tolist(), found.tracker_id.tolist(), strict=True):
+                if track >= 0:
+                    own[row] = names.setdefault(track, len(names))
         numbers.append(own)
     return numbers

@@ -1,0 +1,64 @@
+"""Sources: what is named is found, named apart, and told apart."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from passerby.data.video.sources import find_sources
+from passerby.errors import PasserbyError
+
+
+def film(path: Path, content: bytes = b"film") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_folders_stand_for_what_is_in_them(tmp_path: Path, street: Path) -> None:
+    film(tmp_path / "b film.mp4")
+    film(tmp_path / "a.MKV")
+    film(tmp_path / "notes.txt")
+    (tmp_path / "seq" / "img1").mkdir(parents=True)
+    crops = tmp_path / "cut"
+    crops.mkdir()
+    Image.new("RGB", (8, 16)).save(crops / "3_17.jpg")
+    found = find_sources([tmp_path, crops, street])
+    assert [(s.kind, s.name) for s in found] == [
+        ("film", "a"),
+        ("film", "b-film"),
+        ("mot", "seq"),
+        ("crops", "cut"),
+        ("mot", "street-00"),
+    ]
+    # A file is a film when it is named, whatever it is called; opening it tells.
+    assert find_sources([tmp_path / "notes.txt"])[0].kind == "film"
+
+
+def test_films_of_the_same_name_are_called_by_their_folders_too(tmp_path: Path) -> None:
+    paths = [film(tmp_path / "day 1" / "cam.mp4"), film(tmp_path / "day 2" / "cam.mp4"), film(tmp_path / "x.mp4")]
+    assert [s.name for s in find_sources(paths)] == ["day-1-cam", "day-2-cam", "x"]
+    with pytest.raises(PasserbyError, match="2 films would be called 'day-1-cam'"):
+        find_sources([*paths, film(tmp_path / "other" / "day 1" / "cam.mp4")])
+
+
+def test_digests_tell_films_apart(tmp_path: Path) -> None:
+    first, same, other = (film(tmp_path / f"{n}.mp4", c) for n, c in (("a", b"1"), ("b", b"1"), ("c", b"2")))
+    digests = [s.digest() for s in find_sources([first, same, other])]
+    assert digests[0] == digests[1] != digests[2]
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    Image.new("RGB", (8, 16)).save(folder / "3_17.jpg")
+    before = find_sources([folder])[0].digest()
+    Image.new("RGB", (8, 16)).save(folder / "3_18.jpg")
+    assert find_sources([folder])[0].digest() != before
+
+
+def test_nothing_to_ingest_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PasserbyError, match="no such film or folder"):
+        find_sources([tmp_path / "nowhere"])
+    with pytest.raises(PasserbyError, match="holds no film"):
+        find_sources([tmp_path])
+    path = film(tmp_path / "a.mp4")
+    with pytest.raises(PasserbyError, match="was named twice"):
+        find_sources([path, tmp_path / "sub" / ".." / "a.mp4"] if (tmp_path / "sub").mkdir() is None else [])
