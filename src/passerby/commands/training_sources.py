@@ -119,7 +119,11 @@ class FilmSources:
         shots, console = sum(len(shards.shots) for shards in self._film.shards), Console(stderr=True)
         plan = self._film.plan
         for count, what in (
-            (shots - len(plan.shots), f"of {shots} shots have no two frames close enough in time; they are left out"),
+            (
+                shots - len(plan.shots),
+                f"of {shots} shots are left out: they have no two frames close enough in time"
+                + (", or are beyond data.film.share" if plan.settings.share < 1 else ""),
+            ),
             (plan.crowded, f"frames show more than {plan.settings.crops} people; of these the largest count"),
         ):
             if count:

@@ -126,6 +126,13 @@ def test_every_pair_of_close_frames_comes_up() -> None:
     assert min(met.values()) > 100
 
 
+def test_a_share_of_the_shots_grows_with_the_share() -> None:
+    shots = [set(FramePlan(FILM, FramePairSettings(share=share), 4).shots) for share in (0.1, 0.5, 1.0)]
+    assert [len(chosen) for chosen in shots] == [4, 20, 40]
+    assert shots[0] < shots[1] < shots[2]  # a curve over the amount of film: more of it, never other film
+    assert set(FramePlan(FILM, FramePairSettings(share=0.5), 5).shots) != shots[1]
+
+
 def test_single_frames_for_methods_without_pairs() -> None:
     plan = FramePlan([ShotFrames([0.0], [5]), ShotFrames([3, 4], [5, 7])], FramePairSettings(frames=1, crops=240), 0)
     assert plan.shots == (0, 1)

@@ -15,6 +15,9 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+_SHARE = 0x5A
+
+
 class FramePairSettings(BaseModel):
     """How frames are drawn from film (Dou et al., "ISR", ICCV 2023, section 4.1); the defaults are the paper's."""
 
@@ -28,6 +31,8 @@ class FramePairSettings(BaseModel):
     """Most crops of each of the `frames` sides of a super frame; of a frame with more people the largest count."""
     visits: int = Field(16, gt=0)
     """How often each shot is seen in an epoch."""
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of the shots that are drawn from, chosen by the seed (the paper's Fig. 4: how much film it takes)."""
     pool: int = Field(64, gt=0)
     """Shots that take turns before others do: the more, the more varied a super frame; the fewer, the less is read."""
     memory: int = Field(512, gt=0)
@@ -94,6 +99,9 @@ class FramePlan:
                 f"data.shards: of {len(shots)} shots none has {_needed(settings)} at most {settings.seconds:g} s apart "
                 f"({found}); set data.film.seconds, or take more frames a second (passerby ingest --every)"
             )
+        if settings.share < 1:
+            order = np.random.default_rng([seed, _SHARE]).permutation(self.shots)
+            self.shots = tuple(sorted(order[: max(1, round(settings.share * len(order)))].tolist()))
         kept = [columns[number] for number in self.shots]
         self._count = np.array([len(times) for times, _, _ in kept])
         self._start = np.cumsum(self._count) - self._count
