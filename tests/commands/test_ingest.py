@@ -1,0 +1,173 @@
+"""passerby ingest: what people meet at the command line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from passerby.commands.ingest import ingest
+from passerby.data.synthetic import write_street
+from passerby.data.video.settings import IngestSettings
+from passerby.data.video.shards import open_shards
+from passerby.errors import PasserbyError
+
+SETTINGS = IngestSettings(every=3, min_people=1, min_height=12, stretch=1.5)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two MOT sequences."""
+    out = tmp_path_factory.mktemp("films")
+    write_street(out, 2, 5, shots=1, seconds=4, people=6, size=(96, 128), progress=False)
+    return out
+
+
+def run(films: Path, out: Path, settings: IngestSettings = SETTINGS) -> None:
+    ingest([films], out, settings, workers=1, progress=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != "contact.jpg"
+    }
+
+
+def test_a_set_of_shards_with_a_summary_and_a_contact_sheet(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(films, tmp_path)
+    shards = open_shards(tmp_path)
+    shards.verify()
+    assert [film.name for film in shards.films] == ["street-00", "street-01"]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["skipped"] == {}
+    assert sum(counts["crops"] for counts in summary["films"].values()) == shards.crops
+    said = capsys.readouterr().out
+    assert "street-00" in said
+    assert f"{shards.crops:,} crops" in said
+    sheet = Image.open(tmp_path / "contact.jpg")
+    assert sheet.height == len(shards.shots) * (128 + 14 + 4)
+    assert sheet.convert("L").getextrema()[0] < 60  # there is something on it
+
+
+def test_films_that_are_done_are_passed_over_and_others_join_them(films: Path, tmp_path: Path) -> None:
+    run(films / "street-00", tmp_path / "out")
+    before = contents(tmp_path / "out")
+    run(films, tmp_path / "out")
+    after = contents(tmp_path / "out")
+    assert all(after[name] == content for name, content in before.items() if name.endswith((".tar", "street-00.json")))
+    run(films, tmp_path / "at-once")
+    assert after == contents(tmp_path / "at-once")
+
+
+def test_of_identical_films_one_counts(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copies = [films / "street-00", tmp_path / "copy"]
+    subprocess.run(["cp", "-r", films / "street-00", tmp_path / "copy"], check=True)
+    ingest(copies, tmp_path / "out", SETTINGS, workers=1, progress=False)
+    assert [film.name for film in open_shards(tmp_path / "out").films] == ["street-00"]
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert list(skipped) == ["copy"]
+    assert "the same film as 'street-00'" in skipped["copy"]
+    assert "skipped copy" in capsys.readouterr().out
+
+
+def test_other_settings_are_refused(films: Path, tmp_path: Path) -> None:
+    run(films / "street-00", tmp_path)
+    with pytest.raises(PasserbyError, match=r"other settings .every=3 there, every=5 here"):
+        run(films, tmp_path, SETTINGS.model_copy(update={"every": 5}))
+
+
+def test_another_film_of_the_same_name_is_refused(films: Path, tmp_path: Path) -> None:
+    run(films / "street-00", tmp_path / "out")
+    (tmp_path / "street-00").mkdir()
+    subprocess.run(["cp", "-r", *(films / "street-01").iterdir(), tmp_path / "street-00"], check=True)
+    with pytest.raises(PasserbyError, match="holds another film called 'street-00'"):
+        run(tmp_path / "street-00", tmp_path / "out")
+
+
+def test_nobody_is_said(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(PasserbyError, match=r"no shot left a crop; .*fewer than 50 people .*--min-people"):
+        run(films, tmp_path, SETTINGS.model_copy(update={"min_people": 50}))
+    assert json.loads((tmp_path / "summary.json").read_text())["films"]["street-00"]["shots_of_few"] == 3
+
+
+def test_a_bad_film_is_an_error_alone_and_a_skip_among_others(films: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "seqinfo.ini").write_text("[Sequence]\nframeRate=fast\n")
+    with pytest.raises(PasserbyError, match=r"seqinfo\.ini: cannot be read"):
+        run(bad, tmp_path / "alone")
+    folder = tmp_path / "seq"
+    folder.mkdir()
+    (folder / "seqinfo.ini").write_text("[Sequence]\nvideo=film.mp4\n")
+    (folder / "gt").mkdir()
+    (folder / "gt" / "gt.txt").write_text("1,1,1,1,50,90\n")
+    (folder / "film.mp4").write_text("no film")
+    ingest([folder, films], tmp_path / "out", SETTINGS, workers=1, progress=False)
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert "film.mp4: cannot be opened as a film" in skipped["seq"]
+
+
+def test_a_missing_detector_is_told_before_anything_is_written(films: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"detector": tmp_path / "nowhere.onnx"})
+    with pytest.raises(PasserbyError, match=r"--detector .*nowhere\.onnx: no such file"):
+        run(films, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_library_is_told_with_its_extra(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(PasserbyError, match=r"av is not installed .*pip install 'passerby\[video\]'"):
+        run(films, tmp_path / "out")
+
+
+def test_two_ingests_keep_off_each_other(films: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(PasserbyError, match="another ingest writes there"):
+            run(films, out)
+
+
+def test_a_process_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    (film,) = write_street(tmp_path / "film", 1, 6, shots=6, seconds=4, people=6, size=(96, 128), progress=False)
+    settings = IngestSettings(every=2, min_people=1, min_height=12, stretch=1)
+    options = ["--every", "2", "--min-people", "1", "--min-height", "12", "--stretch", "1"]
+    run(film, tmp_path / "once", settings)
+    journal = tmp_path / "twice" / "films" / "street-00.journal"
+    command = [sys.executable, "-m", "passerby", "ingest", str(film), "--out", str(tmp_path / "twice"), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 2):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    assert journal.exists(), "the film was done before it could be killed"
+    assert not (tmp_path / "twice" / "shards.json").exists()
+    run(film, tmp_path / "twice", settings)
+    assert contents(tmp_path / "once") == contents(tmp_path / "twice")
+
+
+def test_the_command_line_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from passerby.cli import main
+
+    for arguments, said in (
+        ([str(tmp_path / "nowhere.mp4")], "no such film or folder"),
+        ([str(tmp_path), "--fps", "0"], "--fps: Input should be greater than 0"),
+        ([str(tmp_path), "--tracker", "magic"], "--tracker: Input should be 'sort', 'bytetrack' or 'ocsort'"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["passerby", "ingest", *arguments, "--out", str(tmp_path / "out")])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err

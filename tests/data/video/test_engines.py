@@ -1,0 +1,97 @@
+"""Engines: films side by side leave the same bytes as one after the other; a worker that is killed loses nothing."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from passerby.data.synthetic import write_street
+from passerby.data.video.engines import Failure, run_jobs
+from passerby.data.video.film import FilmJob
+from passerby.data.video.settings import IngestSettings
+from passerby.data.video.sources import find_sources
+
+Files = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("films")
+    write_street(out, 2, 5, shots=2, seconds=3, people=6, size=(96, 128), progress=False)
+    return out
+
+
+def jobs(films: Path, out: Path, settings: IngestSettings) -> list[FilmJob]:
+    return [FilmJob(source, source.digest(), out, settings, threads=1) for source in find_sources([films])]
+
+
+def silent(film: str, done: int, total: int | None) -> None:
+    pass
+
+
+def test_processes_change_no_byte(films: Path, tmp_path: Path, quick: IngestSettings, files: Files) -> None:
+    one = list(run_jobs(jobs(films, tmp_path / "one", quick), "local", 1, silent))
+    told: list[tuple[str, int, int | None]] = []
+    two = list(run_jobs(jobs(films, tmp_path / "two", quick), "local", 2, lambda *what: told.append(what)))
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert {job.source.name for job, _ in one} == {job.source.name for job, _ in two} == {"street-00", "street-01"}
+    assert {film for film, _, _ in told} == {"street-00", "street-01"}
+    assert all(0 < done <= (total or 0) for _, done, total in told)
+
+
+def test_one_bad_film_does_not_stop_the_others(films: Path, tmp_path: Path, quick: IngestSettings) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "seqinfo.ini").write_text("[Sequence]\nvideo=nowhere.mp4\n")
+    (bad / "gt").mkdir()
+    (bad / "gt" / "gt.txt").write_text("")
+    (source,) = find_sources([bad])
+    broken = FilmJob(source, "digest", tmp_path / "out", quick)
+    outcomes = {
+        job.source.name: outcome
+        for job, outcome in run_jobs([broken, *jobs(films, tmp_path / "out", quick)], "local", 1, silent)
+    }
+    assert isinstance(outcomes["bad"], Failure)
+    assert "no such film" in outcomes["bad"].reason
+    assert not isinstance(outcomes["street-00"], Failure)
+
+
+@pytest.mark.slow
+def test_ray_does_the_film_of_a_dead_worker_again(tmp_path: Path, quick: IngestSettings, files: Files) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
+    films = tmp_path / "films"
+    write_street(films, 3, 5, shots=3, seconds=15, people=6, size=(96, 128), progress=False)
+    list(run_jobs(jobs(films, tmp_path / "one", quick), "local", 1, silent))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    killed: list[int] = []
+
+    def kill() -> None:
+        """Kills the process that writes the first journal with a shot in it."""
+        while not killed:
+            for journal in (tmp_path / "ray" / "films").glob("*.journal"):
+                if journal.read_bytes().count(b"\n") > 1:
+                    for process in Path("/proc").glob("[0-9]*"):
+                        try:
+                            held = {str(link.readlink()) for link in (process / "fd").iterdir()}
+                        except OSError:
+                            continue
+                        if str(journal) in held and int(process.name) != os.getpid():
+                            os.kill(int(process.name), signal.SIGKILL)
+                            killed.append(int(process.name))
+                            return
+            time.sleep(0.005)
+
+    killer = Thread(target=kill, daemon=True)
+    killer.start()
+    try:
+        outcomes = list(run_jobs(jobs(films, tmp_path / "ray", quick), "ray", 2, silent))
+    finally:
+        ray.shutdown()
+    assert killed
+    assert not any(isinstance(outcome, Failure) for _, outcome in outcomes)
+    assert len(outcomes) == 3
+    assert files(tmp_path / "one") == files(tmp_path / "ray")
