@@ -132,9 +132,19 @@ def test_film_without_truth_trains_alike(film_folder: FilmFolder, shards: Path, 
     assert not {"precision", "reliability_right", "reliability_wrong"} & set(logged)
 
 
-def test_evaluates_and_names_the_film(trained: Path, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluates_and_names_the_film(
+    trained: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for protocol, split in (("free", "left-out-0"), ("one-to-four", "one-to-four-0")):
-        (record,) = evaluate(trained, people, [f"three={people / 'three'}"], protocol=protocol, device="cpu")
+        (record,) = evaluate(
+            trained,
+            people,
+            [f"three={people / 'three'}"],
+            protocol=protocol,
+            device="cpu",
+            report_file=tmp_path / "report.html",
+        )
+        assert "Mined pairs over the run" in (tmp_path / "report.html").read_text()
         assert record.split_id.startswith(split)
         assert record.training is not None
         assert record.training.sources == ("film",)
@@ -144,6 +154,26 @@ def test_evaluates_and_names_the_film(trained: Path, people: Path, capsys: pytes
     )
     with pytest.raises(PasserbyError, match=r"no run that trains on film"):
         evaluate(trained, people, ["viper"], protocol="large-to-small", device="cpu")
+
+
+def test_a_supervised_recipe_starts_from_it(
+    trained: Path, people: Path, sources: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [*SMALL[:2], "model.norm=half", *SMALL[4:6], sources, "data.identities=4", "data.images_each=2"]
+    recipe = load_recipe("baseline-mobilenetv2", [*overrides, "trainer.max_steps=1", "optimizer.lr=1e-12"])
+    model = train(
+        recipe, people, tmp_path / "run", recipe_name="tuned", device="cpu", progress=False, init_from=trained
+    )
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "starts anew: neck; left behind: projection, neck" in printed
+    before, after = weights(trained / "model"), weights(model)
+    for key, value in before.items():
+        if key.endswith("conv1.weight"):
+            torch.testing.assert_close(after[key], value, atol=1e-9, rtol=0)
+    card = load_card(model)
+    assert [ancestor.trained_on[0].film for ancestor in card.ancestors] == ["film"]
+    evaluate(model, people, [f"three={people / 'three'}"], device="cpu")
+    assert "film: film without labels" in " ".join(capsys.readouterr().out.split())
 
 
 def test_benches_beside_labelled_recipes(

@@ -34,7 +34,7 @@ class TrainingFacts:
 
     Attributes:
         classes: identities over all domains; 0 on film, which says of nobody who it is.
-        domains: K; sets of shards on film.
+        domains: K; shots on film.
         steps: base steps of the whole run.
         seed: fixes every draw.
         optimizer, schedule, augmentation: from the recipe.
