@@ -5,7 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from passerby.report.pairs import COLUMNS, CURVES, ShownPair, curve_cards, pairs_card, pairs_figure, read_curves
+from passerby.report.pairs import (
+    COLUMNS,
+    CURVES,
+    ShownPair,
+    curve_cards,
+    pairs_card,
+    pairs_figure,
+    read_curves,
+    running_mean,
+)
 
 
 def write_logs(run: Path, rows: list[str], header: str = "step,precision,reliability_right,loss") -> None:
@@ -49,3 +58,12 @@ def test_pairs_are_drawn_with_their_reliability_and_truth(count: int) -> None:
     known = len(pairs[::3]) + len(pairs[1::3])
     assert f"{len(pairs[::3])} of {known} show one person" in card.note
     assert "show one person" not in pairs_card([ShownPair(crop, crop, 0.5, None)]).note
+
+
+def test_a_running_mean_is_of_the_neighbours_that_there_are() -> None:
+    assert running_mean([1.0, 2.0, 4.0]) == [1.0, 2.0, 4.0]
+    values = [float(n % 3) for n in range(40)]
+    smooth = running_mean(values)
+    assert smooth[20] == sum(values[18:23]) / 5
+    assert smooth[0] == sum(values[:3]) / 3
+    assert smooth[-1] == sum(values[-3:]) / 3

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from PIL import Image
 
@@ -53,7 +54,7 @@ def curve_cards(run: Path) -> list[Card]:
             "Mined pairs over the run",
             curves_figure(curves),
             f"Share of the mined pairs that show one person: {100 * begin:.0f} % in the first tenth of the run, "
-            f"{100 * end:.0f} % in the last. No loss sees who the people are.",
+            f"{100 * end:.0f} % in the last (dots: single steps, lines: their running mean). No loss sees who the people are.",
             "Precision of mined pairs, and reliability of right and of wrong ones, over the run",
         )
     ]
@@ -72,7 +73,7 @@ def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def curves_figure(curves: dict[str, list[tuple[int, float]]]) -> str:
-    """Lines over the run.
+    """Dots of single steps and lines of their running means over the run.
 
     Args:
         curves: (step, fraction) by the names of `CURVES`.
@@ -82,14 +83,21 @@ def curves_figure(curves: dict[str, list[tuple[int, float]]]) -> str:
     """
     figure, axes = new_axes(2 * WIDTH)
     for number, (name, points) in enumerate(curves.items()):
-        axes.plot(
-            [step for step, _ in points], [value for _, value in points], color=SERIES[number], label=CURVES[name]
-        )
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, ".", markersize=2, color=SERIES[number])
+        axes.plot(steps, running_mean(values), color=SERIES[number], label=CURVES[name])
     axes.set_ylim(0, 1)
     axes.set_xlabel("step")
     axes.set_ylabel("fraction")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(curves), frameon=False, labelcolor=INK)
     return to_svg(figure, "mined-pairs-curves")
+
+
+def running_mean(values: Sequence[float]) -> list[float]:
+    """The mean of each value and its neighbours, a twentieth of all on either side as far as there are any."""
+    reach = len(values) // 20
+    windows = [values[max(0, n - reach) : n + reach + 1] for n in range(len(values))]
+    return [fmean(window) for window in windows]
 
 
 def pairs_card(pairs: Sequence[ShownPair]) -> Card:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from rich.progress import track
 from torch import Tensor
 
 from passerby.data.images import Pixels, Preprocessing, to_tensor
@@ -20,6 +21,8 @@ from passerby.data.video.frame_pairs import FramePairSettings, FramePlan, Ints, 
 from passerby.data.video.shards import Shards, open_shards
 from passerby.errors import PasserbyError
 
+_MANY_SHOTS = 20_000
+"""From here on reading listings or planning takes seconds, and a bar is shown."""
 UNKNOWN = -1
 """Truth of a crop of which nobody knows who it shows."""
 
@@ -84,8 +87,13 @@ class FilmSet:
         self.shards: list[Shards] = [open_shards(folder) for folder in folders]
         self._preprocessing, self._settings = preprocessing, settings
         self._shots = [(shards, number) for shards in self.shards for number in range(len(shards.shots))]
-        listed = [shards.frames(number) for shards, number in self._shots]
-        self.plan = FramePlan([ShotFrames(f.times, f.crops) for f in listed], settings, seed, processes)
+        few = len(self._shots) < _MANY_SHOTS
+        listed = []
+        for shards, number in track(self._shots, "reading listings", transient=True, disable=few):
+            frames = shards.frames(number)
+            # As arrays: the numbers of millions of frames as objects would fill the memory.
+            listed.append(ShotFrames(np.array(frames.times), np.array(frames.crops)))
+        self.plan = FramePlan(listed, settings, seed, processes)
         self._decoded: OrderedDict[tuple[int, int], tuple[Pixels, Ints]] = OrderedDict()
         self._bytes = 0
 
@@ -219,7 +227,8 @@ class FilmLoader:
 
 def steps_of_epochs(plan: FramePlan, epochs: int) -> int:
     """Steps of so many epochs."""
-    return sum(plan.steps(epoch) for epoch in range(epochs))
+    few = len(plan.shots) * epochs < _MANY_SHOTS
+    return sum(plan.steps(epoch) for epoch in track(range(epochs), "planning epochs", transient=True, disable=few))
 
 
 def steps_of_crops(plan: FramePlan, crops: int) -> int:

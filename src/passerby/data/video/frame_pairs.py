@@ -48,8 +48,8 @@ class ShotFrames:
         crops: [F] people in each frame.
     """
 
-    times: Sequence[float]
-    crops: Sequence[int]
+    times: Sequence[float] | Floats
+    crops: Sequence[int] | Ints
 
 
 @dataclass(frozen=True)
