@@ -30,7 +30,7 @@ from passerby.seeding import torch_generator
 
 PREPROCESSING = Preprocessing(height=128, width=64)
 JITTER = Augmentation(flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
-PAIRS = FramePairSettings(memory=64, visits=4)
+PAIRS = FramePairSettings(memory=16, visits=4)
 STEPS, SHOTS, FRAMES, PEOPLE = 8, 24, 40, 8
 
 
