@@ -159,8 +159,9 @@ def test_the_farthest_come_first_and_look_where_they_go() -> None:
 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
-    from passerby.data.video.frames import FilmReader, PictureReader
+    from passerby.data.video.frames import FilmReader
     from passerby.data.video.mot import open_mot, read_boxes
+    from passerby.data.video.pictures import PictureReader
 
     options = {"shots": 1, "seconds": 1, "fps": 5, "people": 5, "size": (120, 160), "progress": False}
     (film_folder,) = write_street(tmp_path / "film", 1, 2, **options)  # type: ignore[arg-type]

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from passerby.data.video.frames import Clock, FilmFrame, FilmReader, PictureReader, Position
+from passerby.data.video.frames import Clock, FilmFrame, FilmReader, Position
+from passerby.data.video.pictures import PictureReader
 from passerby.errors import PasserbyError
 
 MakeFilm = Callable[..., Path]

@@ -14,10 +14,11 @@ from pathlib import Path
 from passerby.data.video.crop_folder import list_crops, read_instant, stretches
 from passerby.data.video.cuts import CutDetector
 from passerby.data.video.detector import load_detector
-from passerby.data.video.frames import FPS, FilmReader, PictureReader, Position, Reader
+from passerby.data.video.frames import FPS, FilmReader, Position, Reader
 from passerby.data.video.listing import FilmListing
 from passerby.data.video.look import Look, looker
 from passerby.data.video.mot import open_mot, read_boxes
+from passerby.data.video.pictures import PictureReader
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.sources import Source
 from passerby.data.video.stretch import Instant, finish_shot

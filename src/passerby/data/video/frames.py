@@ -1,14 +1,13 @@
-"""Frames of a film, one after the other, each with its time; from a video file or from numbered pictures."""
+"""Frames of a video file, one after the other, each with its time (PyAV)."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from passerby.data.images import Pixels, open_image
+from passerby.data.images import Pixels
 from passerby.data.video.cuts import WIDTH
 from passerby.errors import PasserbyError
 from passerby.extras import import_extra
@@ -121,7 +120,7 @@ class FilmFrame:
     def small(self) -> Pixels:
         """See `Frame`."""
         height = max(1, round(WIDTH * self.picture.height / self.picture.width))
-        small: Pixels = self.picture.reformat(WIDTH, height, "bgr24").to_ndarray()
+        small: Pixels = self.picture.reformat(WIDTH, height, "bgr24", interpolation="FAST_BILINEAR").to_ndarray()
         return small
 
     def image(self) -> Pixels:
@@ -253,50 +252,3 @@ class FilmReader:
                 damaged += 1
         if damaged:
             self.counts["damaged"] = self.counts.get("damaged", 0) + damaged
-
-
-@dataclass(frozen=True)
-class PictureFrame:
-    """A frame that is a file of its own."""
-
-    position: Position
-    path: Path
-    leaps: bool = False
-
-    def small(self) -> Pixels:
-        """See `Frame`."""
-        image = open_image(self.path)
-        height = max(1, round(WIDTH * image.height / image.width))
-        return np.ascontiguousarray(np.asarray(image.resize((WIDTH, height)))[..., ::-1])
-
-    def image(self) -> Pixels:
-        """See `Frame`."""
-        return np.asarray(open_image(self.path))
-
-
-@dataclass
-class PictureReader:
-    """Numbered pictures, as `img1/000001.jpg` of MOTChallenge; frame 0 is the picture of number 1."""
-
-    folder: Path
-    fps: float
-    counts: dict[str, float] = field(default_factory=dict)
-    total: int | None = None
-
-    def __post_init__(self) -> None:
-        """Lists the pictures.
-
-        Raises:
-            PasserbyError: when there are none.
-        """
-        named = ((re.fullmatch(r"\D*(\d+)\.(jpe?g|png|bmp)", p.name.lower()), p) for p in self.folder.iterdir())
-        self._paths = sorted((int(match[1]), path) for match, path in named if match)
-        if not self._paths:
-            raise PasserbyError(f"{self.folder}: holds no numbered pictures such as 000001.jpg")
-        self.total = len(self._paths)
-
-    def frames(self, start: Position | None = None) -> Iterator[PictureFrame]:
-        """See `Reader`; a missing number is a frame that nobody has, and time passes all the same."""
-        for number, path in self._paths:
-            if start is None or number - 1 >= start.number:
-                yield PictureFrame(Position(number - 1, round((number - 1) / self.fps, 6)), path)
