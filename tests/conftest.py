@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 from PIL import Image
 
 from passerby.data.sample import Sample
+from passerby.data.video.crops import Crop, StoredCrop
+from passerby.data.video.writer import FilmWriter, merge_listings
 
 Market = Callable[..., list[Sample]]
+FilmFolder = Callable[..., Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +49,50 @@ def market(tmp_path: Path) -> Market:
         return samples
 
     return write
+
+
+@pytest.fixture(scope="session")
+def film_folder(tmp_path_factory: pytest.TempPathFactory) -> FilmFolder:
+    """`film_folder(...)` writes shards: in each shot other people walk, each a colour, by noise told apart from frame to frame.
+
+    A crop's truth is its person, numbered through the film; with `truth=False` nobody knows.
+    """
+
+    def write(
+        name: str = "film",
+        shots: int = 4,
+        frames: int = 5,
+        people: int = 3,
+        seconds: float = 0.5,
+        truth: bool = True,
+        seed: int = 0,
+    ) -> Path:
+        folder = tmp_path_factory.mktemp("shards") / name
+        folder.mkdir()
+        with FilmWriter(folder, name, source="s", settings="t") as writer:
+            for shot in range(shots):
+                crops = [
+                    _crop(name, shot, frame, index, frame * seconds, shot * people + index if truth else None, seed)
+                    for frame in range(frames)
+                    for index in range(people)
+                ]
+                writer.add(crops, {"next": shot + 1})
+            writer.finish({})
+        merge_listings(folder, [name])
+        return folder
+
+    return write
+
+
+def _crop(film: str, shot: int, frame: int, index: int, time: float, identity: int | None, seed: int) -> StoredCrop:
+    colour = np.random.default_rng([seed, shot, index]).integers(20, 235, (4, 1, 3)).repeat(10, 0)
+    noise = np.random.default_rng([seed, shot, frame, index]).normal(0, 12, (40, 20, 3))
+    stream = BytesIO()
+    Image.fromarray((colour + noise).clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=95)
+    crop = Crop(
+        film=film, shot=shot, frame=7 * frame, index=index, time=time, box=(0, 0, 20 + index, 40), identity=identity
+    )
+    return StoredCrop(crop, stream.getvalue())
 
 
 @pytest.fixture

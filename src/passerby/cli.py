@@ -35,7 +35,8 @@ Overrides = Annotated[
 BudgetOption = Annotated[
     Literal["quick", "standard", "full"],
     typer.Option(
-        help="quick: 960 base steps, at most 4 images an identity, 128x64. standard: 3,060 steps, at most 8. full: the recipe's own."
+        help="quick: 960 base steps, at most 4 images an identity, 128x64. standard: 3,060 steps, at most 8. On film: 60,000 and "
+        "200,000 crops. full: the recipe's own."
     ),
 ]
 OnnxSize = Annotated[
@@ -84,7 +85,7 @@ def train(
         bool, typer.Option("--resume", help="Take up the run in --out where its last checkpoint left it.")
     ] = False,
 ) -> None:
-    """Train a model on labelled source datasets."""
+    """Train a model on labelled source datasets, or on film without labels (data.shards)."""
     from passerby.commands.train import train as run
     from passerby.recipes import load_recipe
 
@@ -112,7 +113,8 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Option(
-            help="`free`, or `leave-one-source-out`: one random image of each identity and camera is a query, the rest the gallery."
+            help="`free`; `leave-one-source-out`: one random image of each identity and camera is a query, the rest the gallery; "
+            "`one-to-four`: a random fifth of the images are queries."
         ),
     ] = "free",
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking.")] = False,
@@ -176,7 +178,7 @@ def bench(
     protocol: Annotated[
         str,
         typer.Option(
-            help="large-to-small, leave-one-out, single-source, leave-one-source-out or free (docs/protocols.md)."
+            help="large-to-small, leave-one-out, single-source, leave-one-source-out, one-to-four or free (docs/protocols.md)."
         ),
     ] = "free",
     targets: Annotated[

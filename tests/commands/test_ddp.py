@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from passerby.models.saved import load_model
 
@@ -28,3 +30,26 @@ def test_two_processes_train_one_model(people: Path, sources: str, tiny: list[st
     rows = (tmp_path / "run" / "logs" / "part-0" / "metrics.csv").read_text().splitlines()
     assert rows[-1].split(",")[rows[0].split(",").index("step")] == "5"
     assert len(list((tmp_path / "run" / "logs").iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["isr-mobilenetv2", "moco-mobilenetv2"])
+def test_two_processes_train_on_super_frames_of_their_own(
+    film_folder: Callable[..., Path], tiny: list[str], tmp_path: Path, recipe: str
+) -> None:
+    shards = film_folder(shots=6)
+    film = [f"data.shards={shards}", "data.film.crops=9", "model.norm=batch", "model.embedding=16", "trainer.devices=2"]
+    overrides = [part for override in (*tiny, *film) for part in ("--set", override)]
+    command = [sys.executable, "-m", "passerby", "train", recipe, "--data-root", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "run"), "--device", "cpu", *overrides],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "run" / "model")[1].steps == 6
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"]
+    # The queue holds the crops of both processes: six steps of two super frames of 27 crops.
+    assert int((state["queue.video"] >= 0).sum()) == 6 * 2 * 27

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from passerby.data.augment import Augmentation, augment, colour_jitter, erase, flip_and_crop
+from passerby.data.augment import Augmentation, augment, colour_jitter, erase, flip_and_crop, resized_crop
 from passerby.data.images import Preprocessing
 
 PREPROCESSING = Preprocessing(height=16, width=8)
@@ -200,12 +200,13 @@ def test_erased_pixels_are_the_mean_colour() -> None:
         Augmentation(flip=0, jitter=1, brightness=0, contrast=0, saturation=0, hue=0.3),
         Augmentation(flip=0, grey=0.5),
         Augmentation(flip=0, erase=1),
+        Augmentation(flip=0, resized_crop=0.3),
     ],
 )
 def test_every_image_has_its_own_draw_and_the_generator_decides(asked: Augmentation) -> None:
     images = equal_images(32)
     out = augment(images, asked, PREPROCESSING, seeded(1))
-    assert distinct(out) > (1 if asked.pad == asked.jitter == asked.erase == 0 else 15)
+    assert distinct(out) > (1 if asked.pad == asked.jitter == asked.erase == 0 and asked.resized_crop == 1 else 15)
     assert torch.equal(out, augment(images, asked, PREPROCESSING, seeded(1)))
     assert not torch.equal(out, augment(images, asked, PREPROCESSING, seeded(2)))
     torch.manual_seed(5)
@@ -236,3 +237,26 @@ def test_output_is_channels_last() -> None:
 def test_settings_out_of_range_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Augmentation.model_validate(values)
+
+
+def test_a_resized_crop_is_a_rectangle_of_the_asked_area_drawn_to_full_size() -> None:
+    height, width, count = 64, 32, 400
+    # A picture of its own coordinates tells which rectangle was cut, by its corners.
+    rows = (torch.arange(height) + 0.5).view(1, 1, -1, 1).expand(count, 1, height, width)
+    columns = (torch.arange(width) + 0.5).view(1, 1, 1, -1).expand(count, 1, height, width)
+    found = resized_crop(torch.cat((rows, columns, rows), 1), 0.3, seeded())
+    tall = (found[:, 0, -1, 0] - found[:, 0, 0, 0]) / (height - 1)
+    wide = (found[:, 1, 0, -1] - found[:, 1, 0, 0]) / (width - 1)
+    area, stretch = tall * wide, wide / tall
+    assert 0.27 < float(area.min()) < 0.36
+    assert float(area.max()) <= 1.001
+    assert float(area.mean()) == pytest.approx(0.65, abs=0.04)
+    assert float(stretch.min()) >= 0.74
+    assert float(stretch.max()) <= 1.35
+    assert float(found.min()) >= 0.5
+    assert len(found[:, 0, 0, 0].unique()) > 300  # every image its own
+    # Straight lines stay straight: what is between the corners is evenly spaced.
+    steps = found[:, 0, 1:, 0] - found[:, 0, :-1, 0]
+    torch.testing.assert_close(steps[:, 1:-1], tall[:, None].expand(-1, height - 3), atol=0.05, rtol=0)
+    whole = augment(pixels(4), Augmentation(flip=0), PREPROCESSING, seeded())
+    assert not torch.equal(whole, augment(pixels(4), Augmentation(flip=0, resized_crop=0.2), PREPROCESSING, seeded()))

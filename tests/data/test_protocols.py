@@ -106,7 +106,14 @@ def test_bad_names(name: str) -> None:
 
 
 def test_every_protocol_says_what_it_is() -> None:
-    assert sorted(PROTOCOLS) == ["free", "large-to-small", "leave-one-out", "leave-one-source-out", "single-source"]
+    assert sorted(PROTOCOLS) == [
+        "free",
+        "large-to-small",
+        "leave-one-out",
+        "leave-one-source-out",
+        "one-to-four",
+        "single-source",
+    ]
     for name, protocol in PROTOCOLS.items():
         assert protocol.name == name
         assert len(protocol.description) > 10

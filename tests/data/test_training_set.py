@@ -168,3 +168,41 @@ def test_the_loader_gives_the_streams_batches_and_can_be_taken_up(market: Market
     resumed.load_state_dict({"step": 2})
     assert [batch.step for batch in resumed] == [2, 3]
     assert resumed.state_dict() == {"step": 4}
+
+
+def test_a_share_of_the_people_of_each_source(market: Market) -> None:
+    sources = [("one", market("one", identities=10)), ("two", market("two", identities=4))]
+    whole = TrainingSet(sources, SMALL, None, 0)
+    for seed in range(4):
+        few = TrainingSet(sources, SMALL, None, seed, share_of_identities=0.3)
+        people = {(s.domain, s.identity) for s in few.samples}
+        assert Counter(domain for domain, _ in people) == {"one": 3, "two": 1}
+        assert few.classes == 4
+        assert sorted(set(few.identity.tolist())) == [0, 1, 2, 3]
+        assert few.samples == [s for s in whole.samples if (s.domain, s.identity) in people]  # with all their images
+        again = TrainingSet([(n, list(reversed(s))) for n, s in sources], SMALL, None, seed, share_of_identities=0.3)
+        assert {(s.domain, s.identity) for s in again.samples} == people
+    drawn = {
+        s.identity
+        for seed in range(12)
+        for s in TrainingSet(sources[:1], SMALL, None, seed, share_of_identities=0.1).samples
+    }
+    assert len(drawn) > 4
+
+
+@pytest.mark.parametrize(("share", "most", "expected"), [(0.5, None, 4), (0.1, None, 1), (0.9, None, 7), (0.5, 3, 3)])
+def test_a_share_of_the_images_of_each_person(market: Market, share: float, most: int | None, expected: int) -> None:
+    samples = market(identities=3, cameras=2, shots=4)
+    few = TrainingSet([("people", samples)], SMALL, most, 0, share_of_images=share)
+    assert Counter(s.identity for s in few.samples) == dict.fromkeys((1, 2, 3), expected)
+    cameras = Counter((s.identity, s.camera) for s in few.samples)
+    assert all(abs(cameras[i, 1] - cameras[i, 2]) <= 1 for i in (1, 2, 3))
+    assert few.classes == 3
+
+
+def test_everything_is_what_there_was_before_shares(market: Market) -> None:
+    sources = [("people", market(identities=3, shots=4))]
+    for most in (None, 3):
+        plain = TrainingSet(sources, SMALL, most, 5)
+        whole = TrainingSet(sources, SMALL, most, 5, share_of_identities=1.0, share_of_images=1.0)
+        assert plain.samples == whole.samples

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passerby.data.sample import Sample
-from passerby.evaluation.left_out import leave_out, matched
+from passerby.evaluation.left_out import leave_out, matched, one_to_four
 
 labels = st.tuples(st.integers(-1, 4), st.sampled_from([None, 1, 2, 3]))
 sources = st.lists(labels, min_size=1, max_size=40)
@@ -78,3 +78,25 @@ def test_the_seed_draws_every_image_alike() -> None:
 def test_the_draw_is_pinned() -> None:
     samples = samples_of([(person, camera) for person in (1, 2) for camera in (1, 2) for _ in range(5)])
     assert [s.image.name for s in leave_out(samples, 0)[0]] == ["003.jpg", "008.jpg", "011.jpg", "015.jpg"]
+
+
+@given(sources, st.integers(0, 5), st.randoms(use_true_random=False))
+def test_a_fifth_of_the_images_are_queries(
+    rows: list[tuple[int, int | None]], seed: int, shuffler: random.Random
+) -> None:
+    samples = samples_of(rows)
+    query, gallery = one_to_four(samples, seed)
+    drawn = set(samples) - set(gallery)
+    people = [s for s in samples if s.identity != -1]
+    assert len(drawn) == len(people) // 5
+    assert all(s.identity != -1 for s in drawn)
+    assert set(query) == {s for s in drawn if any(is_match(s, image) for image in gallery)}
+    shuffler.shuffle(samples)
+    assert one_to_four(samples, seed) == (query, gallery)
+
+
+def test_every_image_may_be_a_query() -> None:
+    samples = samples_of([(n // 4, 1 + n % 2) for n in range(20)])
+    drawn = [one_to_four(samples, seed)[0] for seed in range(60)]
+    assert {len(query) for query in drawn} <= {2, 3, 4}
+    assert {s for query in drawn for s in query} == set(samples)

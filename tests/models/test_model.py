@@ -135,3 +135,16 @@ def test_embed_batch_is_the_forward_in_eval_mode_and_leaves_the_mode(model: Mode
     model.eval()
     model.embed_batch(pixels)
     assert not model.training
+
+
+def test_an_embedding_of_another_width() -> None:
+    plain, narrow = (Model(Architecture(backbone="test_resnet", embedding=width), SMALL).eval() for width in (0, 12))
+    assert plain.projection is None
+    assert narrow.projection is not None
+    assert (narrow.dimension, narrow.neck.num_features) == (12, 12)
+    narrow.backbone.load_state_dict(plain.backbone.state_dict())
+    images = torch.randn(3, 3, SMALL.height, SMALL.width)
+    with torch.no_grad():
+        wide, features = plain(images), narrow(images)
+        torch.testing.assert_close(features.pooled, wide.pooled @ narrow.projection.weight.T)
+        torch.testing.assert_close(features.embedding, narrow.neck(features.pooled))

@@ -109,3 +109,10 @@ def test_domain_norms_of_no_domains() -> None:
 def test_a_network_whose_blocks_are_not_known() -> None:
     with pytest.raises(PasserbyError, match=r"model\.norm: where these norms stand in regnetx_002"):
         norms("regnetx_002", "ibn-a")
+
+
+def test_isr_is_instance_norm_at_the_end_of_the_first_two_stages() -> None:
+    mobilenet, resnet = norms("mobilenetv2_100", "isr"), norms("resnet18", "isr")
+    assert set(mobilenet) == {f"blocks.1.1.{APPENDED}", f"blocks.2.2.{APPENDED}"}
+    assert set(resnet) == {f"layer{stage}.1.act2.{APPENDED}" for stage in (1, 2)}
+    assert {*mobilenet.values(), *resnet.values()} == {InstanceNorm2d}

@@ -12,14 +12,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from passerby.commands.adapted import How, parse_unknown
 from passerby.commands.bench_cell import BenchCell, plain_name
-from passerby.commands.unseen import LEFT_OUT
-from passerby.data.protocols import get_protocol
+from passerby.commands.training_sources import shard_folders
+from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR
+from passerby.data.protocols import FREE, Cell, get_protocol
 from passerby.data.sources import by_camera, open_sources
+from passerby.data.video.shards import open_shards
 from passerby.errors import PasserbyError
 from passerby.evaluation.overlap import check_disjoint
 from passerby.evaluation.records import Record, read_record
 from passerby.evaluation.targets import open_target
 from passerby.files import write_text
+from passerby.methods import get_method
 from passerby.models.norm_kinds import BANKED
 from passerby.recipes import load_recipe
 from passerby.recipes.recipe import Budget, Recipe
@@ -122,12 +125,20 @@ def _cells(
     plan = get_protocol(protocol)
     demanded = [f"data.domains={plan.domains}"] if plan.domains == "camera" else []
     demanded += [f"data.images={plan.images}"] if plan.images else []
-    given = [override for override in overrides if not override.startswith("data.sources=")]
+    given = [override for override in overrides if not override.startswith(("data.sources=", "data.shards="))]
+    data = [override for override in overrides if override not in given]
     for seed in range(seeds):
         for name in recipes:
-            sources = load_recipe(name, list(overrides), budget).data.sources
-            for part in plan.cells(sources, targets):
-                own = [*given, *demanded, "data.sources=" + ",".join(part.sources)]
+            kind, own_data = _data_of(name, data, budget)
+            if kind == "film" and protocol not in FREE:
+                raise PasserbyError(
+                    f"--protocol {protocol}: says which labelled sources train, and {name} learns from film; take {' or '.join(FREE)}"
+                )
+            if kind == "film" and not targets:
+                raise PasserbyError("--targets: empty; name what to measure on, as in --targets viper,prid")
+            sources = load_recipe(name, [*given, *own_data], budget).data.sources
+            for part in [Cell((), targets)] if kind == "film" else plan.cells(sources, targets):
+                own = [*given, *(own_data if kind == "film" else [*demanded, "data.sources=" + ",".join(part.sources)])]
                 # A cell is named by everything that decides its result.
                 recipe = load_recipe(name, own, budget)
                 facts = [recipe.model_dump(mode="json"), budget, seed, part.targets, protocol]
@@ -145,13 +156,27 @@ def _looks(ways: tuple[How, ...], recipe: Recipe) -> tuple[How, ...]:
     return tuple(dict.fromkeys(looks))
 
 
+def _data_of(name: str, data: Sequence[str], budget: Budget) -> tuple[str, list[str]]:
+    """What a recipe learns from, and those overrides that say which data of that kind: a bench may have recipes of both."""
+    kind = get_method(load_recipe(name, [], budget).method.name).learns_from
+    key = "data.shards=" if kind == "film" else "data.sources="
+    return kind, [override for override in data if override.startswith(key)]
+
+
 def _check_data(cells: Sequence[BenchCell], data_root: Path) -> None:
     """Opens every dataset before anything runs: what does not fit must not fail cell by cell, hours apart."""
-    sources = cache(lambda specs, images: open_sources(specs, data_root, images))
-    targets = cache(lambda spec, held_out: open_target(spec, data_root, held_out).samples)
+    sources = cache(lambda specs, images: open_sources(specs, data_root, images) if specs else ())
+    film = cache(lambda specs: [open_shards(folder) for folder in shard_folders(specs, data_root)])
+    targets = cache(
+        lambda spec, protocol: (
+            open_target(spec, data_root, protocol == LEFT_OUT, one_in_five=protocol == ONE_TO_FOUR).samples
+        )
+    )
     for data, names, protocol in dict.fromkeys((cell.settings.data, cell.targets, cell.protocol) for cell in cells):
+        if not data.sources and not film(data.shards):
+            raise PasserbyError("data.shards: empty; name folders of shards, as in --set data.shards=SHARDS")
         trained = [sample for source in sources(data.sources, data.images) for sample in source.samples]
         if data.domains == "camera":
             by_camera(",".join(data.sources), trained)
         for name in names:
-            check_disjoint(trained, targets(name, protocol == LEFT_OUT))
+            check_disjoint(trained, targets(name, protocol))

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,7 +59,9 @@ class BenchCell:
         logs = sorted((self.folder / "run" / "logs").glob("part-*/metrics.csv"), key=lambda path: path.stat().st_mtime)
         try:
             *_, last = csv.DictReader(logs[-1].read_text(encoding="utf-8").splitlines())
-            steps, epochs = self.settings.trainer.max_steps, self.settings.trainer.max_epochs
+            run = json.loads((self.folder / "run" / "run.json").read_text(encoding="utf-8"))
+            # A run on film says there how many steps it takes.
+            steps, epochs = self.settings.trainer.max_steps or run.get("steps"), self.settings.trainer.max_epochs
             return min(0.95, int(last["step"]) / steps if steps else int(last["epoch"]) / epochs)
         except (IndexError, ValueError, KeyError, TypeError, OSError):  # nothing logged yet, or half a line
             return 0.0

@@ -13,7 +13,7 @@ from rich.console import Console
 from passerby.adaptation import SiteProfile, parse_adaptation
 from passerby.commands.adapted import Fitted, How, fit_to, look_as, parse_unknown, record_name
 from passerby.commands.device import torch_device
-from passerby.commands.unseen import LEFT_OUT, check_protocol, check_unseen
+from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR, check_protocol, check_unseen
 from passerby.commands.warnings import warn
 from passerby.data.protocols import get_protocol
 from passerby.data.sources import listing_digest
@@ -56,7 +56,8 @@ def evaluate(
         data_root: folder that holds the datasets.
         targets: names, or `name=path`.
         protocol: recorded, and checked against the model's sources; `leave-one-source-out` makes every target a left-out
-            source: one random image of each identity and camera is a query, the rest the gallery.
+            source: one random image of each identity and camera is a query, the rest the gallery; `one-to-four` takes a random
+            fifth of all images for queries.
         rerank: k-reciprocal re-ranking.
         flip: average the embeddings of an image and its mirror image.
         adapt: `adabn`, `bnta` or `entropy`, with parameters as `parse_adaptation` reads them: the model adapts to the
@@ -96,7 +97,10 @@ def evaluate(
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
     check_protocol(protocol, card, targets)
     warn(targets)
-    opened = [open_target(spec, data_root, held_out=protocol == LEFT_OUT) for spec in targets]
+    opened = [
+        open_target(spec, data_root, held_out=protocol == LEFT_OUT, one_in_five=protocol == ONE_TO_FOUR)
+        for spec in targets
+    ]
     names = [target.name for target in opened]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise PasserbyError(f"--targets: '{twice}' stands there twice; name each target once")
@@ -122,6 +126,7 @@ def evaluate(
         from passerby.report.bank import bank_cards
         from passerby.report.gates import gate_cards
         from passerby.report.html import write_report
+        from passerby.report.pairs import curve_cards
 
         run = model_folder(model).parent if card is not None else None
         write_report(
@@ -130,7 +135,14 @@ def evaluate(
             records,
             measurements,
             introduction,
-            [*gate_cards(embedder, run), *bank_cards(embedder, _domains(card))] if isinstance(embedder, Model) else [],
+            [
+                *(
+                    [*gate_cards(embedder, run), *bank_cards(embedder, _domains(card))]
+                    if isinstance(embedder, Model)
+                    else []
+                ),
+                *([] if run is None else curve_cards(run)),
+            ],
         )
         console.print(f"report: {report_file}")
     return records
@@ -177,7 +189,7 @@ def _trained(card: ModelCard) -> Trained:
         recipe=card.recipe_name,
         recipe_sha256=_digest(card.recipe),
         # The sources stand below by name; what --set said may hold paths of this machine.
-        overrides=tuple(o for o in card.overrides if not o.startswith("data.sources=")),
+        overrides=tuple(o for o in card.overrides if not o.startswith(("data.sources=", "data.shards="))),
         budget=card.budget,
         seed=card.seed,
         steps=card.steps,
@@ -194,6 +206,7 @@ def _domains(card: ModelCard | None) -> list[str]:
 
 
 def _digest(recipe: dict[str, Any]) -> str:
-    """Of the recipe without its sources, which a record names by themselves."""
-    rest = {**recipe, "data": {key: value for key, value in recipe.get("data", {}).items() if key != "sources"}}
+    """Of the recipe without its sources and shards, which a record names by themselves."""
+    data = {key: value for key, value in recipe.get("data", {}).items() if key not in ("sources", "shards")}
+    rest = {**recipe, "data": data}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from passerby.data.sampling import BatchSampler, BatchStream
 from passerby.data.training_set import BatchLoader, TrainingSet
+from passerby.data.video.film_set import FilmLoader, FilmSet
 from passerby.errors import PasserbyError
 from passerby.files import atomic_file
 from passerby.methods.base import Method
@@ -52,11 +53,16 @@ class Cost:
 
 
 class TrainingData(L.LightningDataModule):
-    """Gives every rank its share of each batch."""
+    """Gives every rank its share of each batch.
+
+    Attributes:
+        batches: in what the trainer takes for an epoch.
+    """
 
     def __init__(self, training_set: TrainingSet, sampler: BatchSampler, second: BatchSampler | None = None) -> None:
         """Batches of `training_set` in the order of `sampler`, each with a second one in the order of `second`."""
         super().__init__()
+        self.batches = sampler.batches
         self.training_set, self.sampler, self.second = training_set, sampler, second
 
     def train_dataloader(self) -> BatchLoader:
@@ -67,9 +73,27 @@ class TrainingData(L.LightningDataModule):
         return BatchLoader(self.training_set, BatchStream(self.sampler, *rank), second)
 
 
+class FilmData(L.LightningDataModule):
+    """Gives every rank super frames of its own.
+
+    Attributes:
+        batches: of the whole run, which the trainer takes for one epoch.
+    """
+
+    def __init__(self, film: FilmSet, steps: int) -> None:
+        """The super frames of `steps` steps."""
+        super().__init__()
+        self.film, self.batches = film, steps
+
+    def train_dataloader(self) -> FilmLoader:
+        """The loader of this rank."""
+        assert self.trainer is not None
+        return FilmLoader(self.film, self.batches, self.trainer.global_rank)
+
+
 def fit(
     method: Method,
-    data: TrainingData,
+    data: TrainingData | FilmData,
     settings: TrainerSettings,
     out: Path,
     device: str,
@@ -125,7 +149,7 @@ def fit(
         accelerator=device,
         devices=settings.devices,
         max_steps=method.facts.steps,
-        max_epochs=-(-method.facts.steps // data.sampler.batches),
+        max_epochs=-(-method.facts.steps // data.batches),
         precision=settings.precision,
         gradient_clip_val=settings.gradient_clip,
         deterministic=settings.deterministic,

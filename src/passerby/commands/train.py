@@ -1,39 +1,36 @@
 """passerby train: from a recipe and a data root to a saved model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 
 from passerby.adaptation.base import batch_norms
-from passerby.adaptation.shift import LOOKED_AT, norm_shift, place_distance
+from passerby.adaptation.shift import norm_shift, place_distance
 from passerby.commands.device import torch_device
-from passerby.commands.fitting import TrainingData, fit
-from passerby.commands.warnings import warn
-from passerby.data.images import Preprocessing
-from passerby.data.people import write_people
+from passerby.commands.fitting import fit
+from passerby.commands.mined_pairs import write_pairs_page
+from passerby.commands.training_sources import FilmSources, open_training
+from passerby.data.images import Pixels, Preprocessing
 from passerby.data.settings import DataSettings
-from passerby.data.sources import Source, by_camera, by_domain, listing_digest, open_sources
-from passerby.data.training_set import TrainingSet, build_sampler
 from passerby.denormals import denormals_are_zero
 from passerby.errors import PasserbyError
 from passerby.files import write_text
 from passerby.methods import get_method
 from passerby.methods.base import TrainingFacts
+from passerby.methods.film import FilmSettings
 from passerby.models.backbone import Backbone, load_imagenet
+from passerby.models.inherit import take_backbone, take_rest
 from passerby.models.load import model_folder
 from passerby.models.model import Architecture, Model
 from passerby.models.norm_kinds import BANKED
 from passerby.models.saved import (
     Ancestor,
     ModelCard,
-    TrainedOn,
     current_versions,
     load_model,
-    load_strictly,
     save_model,
 )
 from passerby.recipes import Recipe
@@ -59,7 +56,7 @@ def train(
     Args:
         recipe: what to train.
         data_root: folder that holds the datasets.
-        out: the run's folder: `model/` (the saved model), `checkpoints/`, `logs/`, `run.json`.
+        out: the run's folder: `model/` (the saved model), `checkpoints/`, `logs/`, `run.json`; on film `pairs.html` too.
         recipe_name: recorded on the card.
         overrides: what --set changed in the recipe, recorded on the card.
         budget: recorded on the card.
@@ -76,41 +73,33 @@ def train(
         PasserbyError: for bad input, a run that exists already, and a loss that is not finite.
     """
     torch_device(device)
-    warn(recipe.data.sources)
-    sources = open_sources(recipe.data.sources, data_root, recipe.data.images)
+    sources = open_training(recipe, data_root, seed)
     parent = None if init_from is None else load_model(model_folder(init_from))
     facts_of_run = {
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
         "init_from": None if parent is None else parent[1].weights_sha256,
-        "data": {source.domain: listing_digest(source.samples) for source in sources},
+        **sources.facts,
     }
     run = json.dumps(facts_of_run, indent=2)
     checkpoint = _checkpoint(out, run, resume)
     preprocessing = Preprocessing(height=recipe.data.height, width=recipe.data.width)
-    domains = [part for source in sources for part in by_domain(source.samples)]
-    if recipe.data.domains == "camera":
-        domains = [part for source in sources for part in by_camera(source.domain, source.samples)]
-    training_set = TrainingSet(domains, preprocessing, recipe.data.images_per_identity, seed)
-    for message in training_set.unreadable:
-        Console(stderr=True).print(f"left out: {message}", style="yellow", markup=False, soft_wrap=True)
-    sampler = build_sampler(recipe.data, training_set, seed)
+    training = sources.load(preprocessing)
     facts = TrainingFacts(
-        classes=training_set.classes,
-        domains=len(training_set.domains),
-        steps=recipe.trainer.max_steps or recipe.trainer.max_epochs * sampler.batches,
+        classes=training.classes,
+        domains=training.domains,
+        steps=training.steps,
         seed=seed,
         optimizer=recipe.optimizer,
         schedule=recipe.schedule,
         augmentation=recipe.data.augment,
-        domain_names=tuple(training_set.domains),
+        domain_names=training.domain_names,
     )
     torch.manual_seed(seed)
-    model = _build_model(recipe, data_root, preprocessing, training_set.domains, parent[0] if parent else None)
+    model = _build_model(recipe, data_root, preprocessing, training.domain_names, parent[0] if parent else None)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
-    data = TrainingData(training_set, sampler, method.second_sampler(training_set))
-    cost = fit(method, data, recipe.trainer, out, device, checkpoint, progress)
+    cost = fit(method, training.data(method), recipe.trainer, out, device, checkpoint, progress)
     card = ModelCard(
         architecture=model.architecture,
         preprocessing=preprocessing,
@@ -123,14 +112,16 @@ def train(
         steps=facts.steps,
         seconds=cost.seconds,
         peak_mib=cost.peak_mib,
-        trained_on=tuple(_describe(source, training_set) for source in sources),
+        trained_on=training.trained_on,
         domains=facts.domain_names,
         ancestors=() if parent is None else _lineage(parent[1]),
-        familiar=_familiar(model, training_set, seed),
+        familiar=_familiar(model, training.examples),
         versions=current_versions(),
     )
     if method.global_rank == 0:
         save_model(out / "model", model, card)
+        if isinstance(sources, FilmSources) and isinstance(recipe.method, FilmSettings):
+            write_pairs_page(out, recipe_name, model, sources.super_frame(), recipe.method.temperature)
     return out / "model"
 
 
@@ -157,7 +148,7 @@ def _checkpoint(out: Path, run: str, resume: bool) -> Path | None:
 
 
 def _build_model(
-    recipe: Recipe, data_root: Path, preprocessing: Preprocessing, domains: list[str], parent: Model | None
+    recipe: Recipe, data_root: Path, preprocessing: Preprocessing, domains: Sequence[str], parent: Model | None
 ) -> Model:
     settings = recipe.model
     architecture = Architecture(**settings.model_dump(exclude={"weights"}))
@@ -165,18 +156,28 @@ def _build_model(
         architecture = _with_bank_for(domains, architecture, parent)
 
     def prepare(backbone: Backbone) -> None:
-        if parent is None and settings.weights != "none":
+        if parent is not None:
+            take_backbone(backbone, parent)
+        elif settings.weights != "none":
             packaged = data_root / "weights" / f"{settings.backbone}_imagenet.safetensors"
             given = None if settings.weights in (None, "hub") else Path(str(settings.weights))
             load_imagenet(backbone, packaged if settings.weights is None and packaged.is_file() else given)
 
     model = Model(architecture, preprocessing, prepare)
     if parent is not None:
-        load_strictly(model, parent.state_dict(), Path("--init-from"))
+        inherited = take_rest(model, parent)
+        if inherited.new or inherited.left:
+            Console(stderr=True).print(
+                f"--init-from: {inherited.taken} tensors taken; starts anew: {', '.join(inherited.new) or 'nothing'}; left "
+                f"behind: {', '.join(inherited.left) or 'nothing'}",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
     return model
 
 
-def _with_bank_for(domains: list[str], architecture: Architecture, parent: Model | None) -> Architecture:
+def _with_bank_for(domains: Sequence[str], architecture: Architecture, parent: Model | None) -> Architecture:
     """The architecture with statistics of as many domains as the data have."""
     count = len(domains)
     known = {
@@ -192,31 +193,11 @@ def _with_bank_for(domains: list[str], architecture: Architecture, parent: Model
     return architecture.model_copy(update={"bank": architecture.bank.model_copy(update={"domains": count})})
 
 
-def _describe(source: Source, training_set: TrainingSet) -> TrainedOn:
-    trained = [s for s in training_set.samples if s.dataset == source.domain]
-    people = {s.identity for s in trained}
-    return TrainedOn(
-        domain=source.domain,
-        people=write_people(people),
-        identities=len(people),
-        images=len(trained),
-        listing_sha256=listing_digest(source.samples),
-        terms=source.dataset.reference,
-    )
-
-
-def _familiar(model: Model, training_set: TrainingSet, seed: int) -> dict[str, float]:
+def _familiar(model: Model, examples: Callable[[], dict[str, Pixels]]) -> dict[str, float]:
     """How far each domain lies from the batch norms' running statistics, by some of its images."""
     if not batch_norms(model.backbone):
         return {}
-    rng = np.random.default_rng([seed, 0xFA])
-    distances = {}
-    for k, domain in enumerate(training_set.domains):
-        there = np.flatnonzero(training_set.domain == k)
-        chosen = np.sort(rng.choice(there, min(LOOKED_AT, len(there)), replace=False))
-        images = training_set.gather(chosen).permute(0, 2, 3, 1).numpy()
-        distances[domain] = round(place_distance(norm_shift(model, images)), 4)
-    return distances
+    return {domain: round(place_distance(norm_shift(model, images)), 4) for domain, images in examples().items()}
 
 
 def _lineage(parent: ModelCard) -> tuple[Ancestor, ...]:

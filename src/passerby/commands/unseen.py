@@ -8,7 +8,7 @@ from rich.console import Console
 
 from passerby.data.datasets import get_dataset, source_samples
 from passerby.data.people import read_people
-from passerby.data.protocols import get_protocol
+from passerby.data.protocols import FREE, get_protocol
 from passerby.data.sample import Sample
 from passerby.data.settings import DataSettings
 from passerby.errors import PasserbyError
@@ -18,6 +18,7 @@ from passerby.evaluation.targets import Target
 from passerby.models.saved import CARD, Ancestor, ModelCard
 
 LEFT_OUT = "leave-one-source-out"
+ONE_TO_FOUR = "one-to-four"
 
 
 def check_protocol(protocol: str, card: ModelCard | None, targets: Sequence[str]) -> None:
@@ -37,14 +38,14 @@ def check_protocol(protocol: str, card: ModelCard | None, targets: Sequence[str]
             get_dataset(target)
         return
     known = [target for target in targets if target not in cuhk03_classic.NAMES]
-    if protocol == "free" and not known:
+    if protocol in FREE and not known:
         return
-    cells = plan.cells(_own_sources(card) if card else ("trained-elsewhere=.",), known)
-    if protocol != "free" and not any(
+    cells = plan.cells((card and _own_sources(card)) or ("trained-elsewhere=.",), known)
+    if protocol not in FREE and not any(
         card is not None and set(cell.sources) == set(_own_sources(card)) and set(known) <= set(cell.targets)
         for cell in cells
     ):
-        sources = ", ".join(_own_sources(card)) if card else "unknown sources"
+        sources = (", ".join(_own_sources(card)) or "film") if card else "unknown sources"
         raise PasserbyError(
             f"--protocol {protocol}: has no run that trains on {sources} and measures on {', '.join(targets)}; "
             "leave it out to measure freely"
@@ -68,7 +69,8 @@ def _data(card: ModelCard) -> DataSettings:
 def check_unseen(card: ModelCard, data_root: Path, targets: list[Target], console: Console) -> None:
     """Refuses targets that share a file or a person with what the model, or one that it started from, was trained on.
 
-    Where a source is not on this machine, people are compared all the same; that files are not is printed.
+    Where a source is not on this machine, people are compared all the same; that files are not is printed. Of film nobody
+    knows whom it shows: which film it was is printed.
 
     Raises:
         PasserbyError: naming the first that is shared.
@@ -79,6 +81,13 @@ def check_unseen(card: ModelCard, data_root: Path, targets: list[Target], consol
     )
     for model in (own, *card.ancestors):
         people = {domain.domain: read_people(domain.people) for domain in model.trained_on}
+        for film in (domain for domain in model.trained_on if domain.film):
+            console.print(
+                f"{film.domain}: film without labels ({film.film}); that nobody in it is in a target cannot be checked",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
         sources: list[Sample] = []
         for spec in model.sources:
             try:

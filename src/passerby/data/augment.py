@@ -24,6 +24,8 @@ class Augmentation(BaseModel):
     """Probability of a horizontal flip."""
     pad: int = Field(0, ge=0)
     """Black border added on each side before a random crop back to the original size, in pixels."""
+    resized_crop: float = Field(1.0, gt=0, le=1)
+    """Smallest share of the area that a random crop keeps before it is drawn to full size (MoCo: 0.2); 1: none is cut."""
     jitter: float = Field(0.0, ge=0, le=1)
     """Probability of a colour jitter."""
     brightness: float = Field(0.2, ge=0, le=1)
@@ -52,6 +54,8 @@ def augment(
     """
     images = flip_and_crop(images, augmentation.flip, augmentation.pad, generator)
     pixels = images.float()
+    if augmentation.resized_crop < 1:
+        pixels = resized_crop(pixels, augmentation.resized_crop, generator)
     if augmentation.jitter > 0:
         pixels = colour_jitter(pixels / 255, augmentation, generator) * 255
     if augmentation.grey > 0:
@@ -86,6 +90,32 @@ def flip_and_crop(images: Tensor, flip: float, pad: int, generator: torch.Genera
         windows = F.pad(rows.flatten(2), (3 * pad, 3 * pad, pad, pad)).unfold(1, height, 1).unfold(2, 3 * width, 3)
         rows = windows[torch.arange(count, device=images.device), offsets[0], offsets[1]].view(count, height, width, 3)
     return rows.permute(0, 3, 1, 2)
+
+
+def resized_crop(images: Tensor, smallest: float, generator: torch.Generator) -> Tensor:
+    """Cuts a random rectangle out of each image and draws it to full size, bilinear (Szegedy et al., CVPR 2015).
+
+    Its area is uniform in [smallest, 1] of the image's, its shape the image's stretched by 3/4 to 4/3, as in torchvision's
+    RandomResizedCrop, whose crops of people's shape would be squares.
+
+    Args:
+        images: float [N, 3, H, W].
+        smallest: share of the area.
+        generator: CPU generator.
+
+    Returns:
+        the same shape.
+    """
+    count, device = len(images), images.device
+    area = smallest + (1 - smallest) * torch.rand(count, generator=generator)
+    stretch = torch.exp(math.log(4 / 3) * (2 * torch.rand(count, generator=generator) - 1))
+    size = torch.stack(((area * stretch).sqrt(), (area / stretch).sqrt())).clamp(max=1)
+    centre = (1 - size) * (2 * torch.rand((2, count), generator=generator) - 1)
+    # Both in units of half an image: x' = size x + centre.
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = size[0], size[1], centre.T
+    grid = F.affine_grid(theta.to(device), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def colour_jitter(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:

@@ -16,6 +16,8 @@ Names = tuple[str, ...]
 SOURCE_ONLY = frozenset({"cuhk-sysu"})
 """Datasets that nothing is measured on: CUHK-SYSU has no cameras, and papers only ever train on it."""
 
+FREE = ("free", "one-to-four")
+"""Protocols that say nothing of what trains."""
 SMALL_TARGETS = ("viper", "prid", "grid", "ilids")
 LARGE_TARGETS = ("market1501", "msmt17", "cuhk03")
 
@@ -132,7 +134,7 @@ def _leave_one_source_out(sources: Names, targets: Names) -> tuple[Cell, ...]:
 def _free(sources: Names, targets: Names) -> tuple[Cell, ...]:
     for role, names, remedy in (("source", sources, "set data.sources"), ("target", targets, "give --targets")):
         if not names:
-            raise PasserbyError(f"free: no {role}; {remedy}, as in market1501,cuhk03")
+            raise PasserbyError(f"protocol: no {role}; {remedy}, as in market1501,cuhk03")
     return (Cell(sources, targets),)
 
 
@@ -178,6 +180,12 @@ PROTOCOLS: dict[str, Protocol] = {
             "target",
             "no number in the re-ID papers; leave-one-domain-out cross-validation of DomainBed (ICLR 2021)",
             _leave_one_source_out,
+        ),
+        Protocol(
+            "one-to-four",
+            "any sources, any targets; a random fifth of all images of a target are queries, the rest the gallery",
+            "Table 2 of ISR, on synthetic targets",
+            _free,
         ),
         Protocol("free", "any sources, any targets", "none", _free),
     )

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from passerby.data.augment import Augmentation
+from passerby.data.video.frame_pairs import FramePairSettings
 
 
 class DataSettings(BaseModel):
@@ -18,6 +19,14 @@ class DataSettings(BaseModel):
     """Train on all images of a source (all the folders that are there), or on its train part."""
     images_per_identity: int | None = Field(None, gt=0)
     """Keep at most so many images of each identity, spread over its cameras; null keeps all."""
+    share_of_identities: float = Field(1.0, gt=0, le=1)
+    """Keep this share of each source's identities, drawn by the seed (the small-scale setting of LUP and ISR)."""
+    share_of_images: float = Field(1.0, gt=0, le=1)
+    """Keep this share of each identity's images, at least one, spread over its cameras (their few-shot setting)."""
+    shards: tuple[str, ...] = ()
+    """For methods that learn from film: folders of shards (`passerby ingest`), as they are or in the data root."""
+    film: FramePairSettings = FramePairSettings()
+    """How frames of film are drawn."""
     domains: Literal["dataset", "camera"] = "dataset"
     """What counts as a domain: each source, or (single-source) each camera."""
     height: int = Field(256, gt=0)

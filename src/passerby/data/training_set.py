@@ -63,6 +63,8 @@ class TrainingSet:
         images_per_identity: int | None,
         seed: int,
         cache_folder: Path | None = None,
+        share_of_identities: float = 1.0,
+        share_of_images: float = 1.0,
     ) -> None:
         """Caches all images of all sources and chooses among them.
 
@@ -70,8 +72,10 @@ class TrainingSet:
             sources: (name of the domain, its samples).
             preprocessing: size of the cached images.
             images_per_identity: keeps at most so many images of each identity, spread over its cameras; None keeps all.
-            seed: fixes that choice.
+            seed: fixes every choice.
             cache_folder: where caches live.
+            share_of_identities: keeps this share of the identities of each source, one at least.
+            share_of_images: keeps this share of the images of each identity, one at least, spread over its cameras.
 
         Raises:
             PasserbyError: when a source is empty or unreadable.
@@ -82,6 +86,7 @@ class TrainingSet:
         self._caches: list[ImageCache] = []
         rows: list[int] = []
         domain: list[int] = []
+        chosen = _some_people(sources, share_of_identities, seed)
         people: dict[tuple[str, int], int] = {}
         for k, (name, samples) in enumerate(sources):
             if not samples:
@@ -89,7 +94,11 @@ class TrainingSet:
             cache = open_cache(name, [s.image for s in samples], preprocessing, cache_folder)
             self._caches.append(cache)
             self.unreadable += cache.bad.values()
-            readable = [row for row in range(len(samples)) if row not in cache.bad]
+            readable = [
+                row
+                for row, sample in enumerate(samples)
+                if row not in cache.bad and (sample.dataset, sample.identity) in chosen
+            ]
             rows += readable
             domain += [k] * len(readable)
             self.samples += [samples[row] for row in readable]
@@ -98,7 +107,11 @@ class TrainingSet:
                 people.setdefault(person, len(people))
         identity = np.array([people[s.dataset, s.identity] for s in self.samples])
         camera = np.array([-1 if s.camera is None else s.camera for s in self.samples])
-        kept = choose_images(identity, camera, images_per_identity, np.random.default_rng([seed, 0x1D]))
+        most: int | Indices | None = images_per_identity
+        if share_of_images < 1:
+            share = np.maximum(1, np.round(share_of_images * np.bincount(identity))).astype(np.int64)[identity]
+            most = share if images_per_identity is None else np.minimum(share, images_per_identity)
+        kept = choose_images(identity, camera, most, np.random.default_rng([seed, 0x1D]))
         self.samples = [self.samples[index] for index in kept]
         self.identity, self.camera = identity[kept], camera[kept]
         self._rows, self.domain = np.array(rows)[kept], np.array(domain)[kept]
@@ -151,13 +164,13 @@ class BatchLoader:
         self.stream.load_state_dict(state)
 
 
-def choose_images(identity: Indices, camera: Indices, most: int | None, rng: np.random.Generator) -> Indices:
+def choose_images(identity: Indices, camera: Indices, most: int | Indices | None, rng: np.random.Generator) -> Indices:
     """At most `most` images of each identity, taken from its cameras in turn.
 
     Args:
         identity: [N].
         camera: [N].
-        most: images to keep of each identity; None keeps all.
+        most: images to keep of each identity, or [N] of the identity of each image; None keeps all.
         rng: orders images within a camera and cameras within a turn.
 
     Returns:
@@ -169,6 +182,19 @@ def choose_images(identity: Indices, camera: Indices, most: int | None, rng: np.
     turn = place_in_group(np.lexsort((draw, camera, identity)), identity * (camera.max() + 2) + camera)
     place = place_in_group(np.lexsort((draw, turn, identity)), identity)
     return np.flatnonzero(place < most)
+
+
+def _some_people(sources: Sequence[tuple[str, Sequence[Sample]]], share: float, seed: int) -> set[tuple[str, int]]:
+    """This share of the people of each dataset, one at least; who they are depends on the seed and the people alone."""
+    people: dict[str, set[int]] = {}
+    for _, samples in sources:
+        for sample in samples:
+            people.setdefault(sample.dataset, set()).add(sample.identity)
+    chosen: set[tuple[str, int]] = set()
+    for k, (dataset, identities) in enumerate(sorted(people.items())):
+        order = np.random.default_rng([seed, 0x5A, k]).permutation(sorted(identities))
+        chosen |= {(dataset, int(person)) for person in order[: max(1, round(share * len(order)))]}
+    return chosen
 
 
 def build_sampler(settings: DataSettings, training_set: TrainingSet, seed: int) -> BatchSampler:

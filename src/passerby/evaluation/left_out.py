@@ -1,4 +1,4 @@
-"""The rule by which a left-out source becomes a target."""
+"""Rules by which a dataset without queries of its own, or all of a dataset, becomes a target."""
 
 from collections.abc import Sequence
 
@@ -52,6 +52,29 @@ def leave_out(samples: Sequence[Sample], seed: int) -> tuple[tuple[Sample, ...],
     drawn &= ids != DISTRACTOR
     queries = [sample for sample, is_query in zip(ordered, drawn, strict=True) if is_query]
     gallery = tuple(sample for sample, is_query in zip(ordered, drawn, strict=True) if not is_query)
+    found = matched(queries, gallery)
+    return tuple(query for query, has_match in zip(queries, found, strict=True) if has_match), gallery
+
+
+def one_to_four(samples: Sequence[Sample], seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """A random fifth of the labelled images are queries, the rest is the gallery (Dou et al., "ISR", ICCV 2023, Table 2).
+
+    A query without a match in that gallery is dropped, and is in neither. Distractors stay in the gallery. The outcome
+    depends on the labels, the file names and the seed alone.
+
+    Args:
+        samples: all images of a dataset.
+        seed: of the draw.
+
+    Returns:
+        Queries and gallery, both ordered by domain, identity, camera and file name. There may be no query.
+    """
+    ordered = sorted(samples, key=_place)
+    people = np.flatnonzero(_labels(ordered)[0] != DISTRACTOR)
+    keys = np.random.PCG64(seed).random_raw(len(people))
+    drawn = set(people[np.argsort(keys, kind="stable")[: len(people) // 5]].tolist())
+    queries = [sample for n, sample in enumerate(ordered) if n in drawn]
+    gallery = tuple(sample for n, sample in enumerate(ordered) if n not in drawn)
     found = matched(queries, gallery)
     return tuple(query for query, has_match in zip(queries, found, strict=True) if has_match), gallery
 

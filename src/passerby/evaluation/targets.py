@@ -13,7 +13,7 @@ from passerby.data.sample import DISTRACTOR, Sample
 from passerby.errors import PasserbyError
 from passerby.evaluation import cuhk03_classic
 from passerby.evaluation.grid_partitions import FILE, official_partitions
-from passerby.evaluation.left_out import leave_out, matched
+from passerby.evaluation.left_out import leave_out, matched, one_to_four
 from passerby.evaluation.small_targets import DIRECTIONS, small_target_images
 from passerby.evaluation.splits import PEOPLE, StoredSplits, stored_splits
 
@@ -67,7 +67,9 @@ class Target:
         return tuple(dict.fromkeys(sample for split in self.splits for sample in (*split.query, *split.gallery)))
 
 
-def open_target(spec: str, data_root: Path, held_out: bool = False, seed: int = 0) -> Target:
+def open_target(
+    spec: str, data_root: Path, held_out: bool = False, seed: int = 0, *, one_in_five: bool = False
+) -> Target:
     """Opens a target by name, or as `name=path` for data of your own.
 
     VIPeR, PRID, GRID and i-LIDS have ten splits, `cuhk03-classic` and `cuhk03-labeled-classic` twenty. Other datasets have
@@ -79,6 +81,7 @@ def open_target(spec: str, data_root: Path, held_out: bool = False, seed: int = 
         data_root: folder that holds the public datasets.
         held_out: whether it is a source that was left out of training: all its images are split by rule.
         seed: of that rule; stored and official splits do not heed it.
+        one_in_five: whether a random fifth of all its images are queries and the rest the gallery, as `one_to_four` draws them.
 
     Raises:
         PasserbyError: for an unknown name, missing or incomplete data, or no query that has a match.
@@ -86,6 +89,8 @@ def open_target(spec: str, data_root: Path, held_out: bool = False, seed: int = 
     if spec in cuhk03_classic.NAMES:
         return _classic_cuhk03(spec, data_root)
     dataset = get_dataset(spec)
+    if one_in_five:
+        return one_to_four_target(dataset.name, source_samples(dataset, data_root, "all"), seed)
     if held_out:
         return left_out_target(dataset.name, source_samples(dataset, data_root, "all"), seed)
     listing = dataset.scan(data_root)
@@ -150,13 +155,38 @@ def left_out_target(name: str, samples: Sequence[Sample], seed: int) -> Target:
             f"{name}: no query has a match when it is left out; it takes people with two images by one camera and one "
             "by another (or two images, where cameras are not known), so take another source"
         )
+    split_id = f"left-out-{seed}-{_digest(query, gallery)}"
+    return _checked(name, [(query, gallery)], samples, split_id, "one image of each person and camera -> the rest")
+
+
+def one_to_four_target(name: str, samples: Sequence[Sample], seed: int) -> Target:
+    """A dataset of which a random fifth of the images are queries. See `one_to_four`.
+
+    Args:
+        name: of the dataset.
+        samples: all its images.
+        seed: of the draw.
+
+    Raises:
+        PasserbyError: when no query has a match.
+    """
+    query, gallery = one_to_four(samples, seed)
+    if not query:
+        raise PasserbyError(
+            f"{name}: no query has a match when a fifth of {len(samples)} images are queries; it takes people seen by two "
+            "cameras (or twice, where cameras are not known), so take another target"
+        )
+    split_id = f"one-to-four-{seed}-{_digest(query, gallery)}"
+    return _checked(name, [(query, gallery)], samples, split_id, "a fifth of the images -> the rest")
+
+
+def _digest(query: Sequence[Sample], gallery: Sequence[Sample]) -> str:
     content = "\n".join(
         f"{kind}\t{s.domain}\t{s.identity}\t{s.camera}\t{s.image.name}"
         for kind, images in (("query", query), ("gallery", gallery))
         for s in images
     )
-    split_id = f"left-out-{seed}-{hashlib.sha256(content.encode()).hexdigest()[:6]}"
-    return _checked(name, [(query, gallery)], samples, split_id, "one image of each person and camera -> the rest")
+    return hashlib.sha256(content.encode()).hexdigest()[:6]
 
 
 def _checked(

@@ -4,16 +4,24 @@ from passerby.errors import PasserbyError, nearest
 from passerby.methods.base import Method
 from passerby.methods.baseline import Baseline
 from passerby.methods.bnta import Bnta
+from passerby.methods.cycas import Cycas
+from passerby.methods.isr import Isr
 from passerby.methods.lda import Lda
 from passerby.methods.metabin import MetaBin
+from passerby.methods.mgn import Mgn
 from passerby.methods.mldg import Mldg
+from passerby.methods.moco import Moco
 
 METHODS: dict[str, type[Method]] = {
     "baseline": Baseline,
     "bnta": Bnta,
+    "cycas": Cycas,
+    "isr": Isr,
     "lda": Lda,
     "metabin": MetaBin,
+    "mgn": Mgn,
     "mldg": Mldg,
+    "moco": Moco,
 }
 
 

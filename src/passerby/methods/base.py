@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from passerby.data.augment import Augmentation, augment
 from passerby.data.sampling import BatchSampler
-from passerby.data.training_set import Batch, TrainingSet
+from passerby.data.training_set import TrainingSet
 from passerby.errors import PasserbyError
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.model import Model
@@ -33,8 +33,8 @@ class TrainingFacts:
     """What a method has to know about the run.
 
     Attributes:
-        classes: identities over all domains.
-        domains: K.
+        classes: identities over all domains; 0 on film, which says of nobody who it is.
+        domains: K; shots on film.
         steps: base steps of the whole run.
         seed: fixes every draw.
         optimizer, schedule, augmentation: from the recipe.
@@ -62,6 +62,8 @@ class Method(L.LightningModule):
     Settings: ClassVar[type[MethodSettings]]
     loss_names: ClassVar[tuple[str, ...]]
     """Names of the losses that it logs; their weighted sum is logged as `loss`."""
+    learns_from: ClassVar[Literal["labels", "film"]] = "labels"
+    """What it trains on: labelled sources (its batches are `Batch`es), or shards of crops from film (`FilmBatch`es)."""
     trains_parts: ClassVar[bool] = False
     """Whether it trains part heads; other methods refuse a model that has them."""
     second_derivatives: bool = False
@@ -75,10 +77,10 @@ class Method(L.LightningModule):
         self.model, self.facts, self.settings = model, facts, settings
 
     @abstractmethod
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Any) -> dict[str, Tensor]:
         """The weighted terms of the loss by name, scalars, of an augmented batch."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One base step."""
         return self.total(self.losses(batch), len(batch.images))
 
@@ -109,7 +111,7 @@ class Method(L.LightningModule):
             part.images = augment(part.images, self.facts.augmentation, self.model.preprocessing, generator)
         return batch
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seeds whatever the network itself draws (dropout, say), so that a resumed run draws the same."""
         torch.manual_seed(derived_seed(self.facts.seed, batch.step, self.global_rank, 1))
 

@@ -42,7 +42,7 @@ class Baseline(Method):
         """Adds an identity classifier to the model."""
         super().__init__(model, facts, settings)
         self.settings: BagOfTricksSettings = settings
-        self.classifier = nn.Linear(model.backbone.channels, facts.classes, bias=False)
+        self.classifier = nn.Linear(model.width, facts.classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
         self.triplet = BatchHardTriplet(settings.triplet_margin)
 

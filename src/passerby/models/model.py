@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from passerby.data.images import Preprocessing
 from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
 from passerby.models.freeze import evaluating
+from passerby.models.granularity import Granularities, MultiGranularity
 from passerby.models.heads import PartHeads, Parts
 from passerby.models.neck import RoutedBatchNorm1d
 from passerby.models.norm import InstanceStart
@@ -37,8 +39,18 @@ class Architecture(BaseModel):
     """Of domain norms."""
     unknown: Unknown = "bank"
     """How a model with domain norms looks at images of unknown domain."""
+    embedding: int = Field(0, ge=0)
+    """Width of the embedding, made by a linear layer after pooling; 0: the pooled map as it is, as wide as the network's."""
+    head: Literal["pooled", "mgn"] = "pooled"
+    """What makes the embedding of the last map: average pooling and a BNNeck, or MGN's three branches (ResNets)."""
     stripes: int = Field(0, ge=0)
     """Horizontal stripes that part heads look at; 0: no part heads."""
+
+    @model_validator(mode="after")
+    def _branches_stand_alone(self) -> Self:
+        if self.head == "mgn" and (self.embedding or self.stripes or self.stages):
+            raise ValueError("mgn's branches take no embedding, stripes or stages; leave these out")
+        return self
 
 
 @dataclass(frozen=True)
@@ -50,12 +62,14 @@ class Features:
         pooled: [N, D], before the BNNeck: what metric losses see.
         maps: [N, C, h, w] by stage; `last` is the network's last map.
         parts: what the part heads say, when asked for.
+        granularities: what MGN's branches say, in a model that has them.
     """
 
     embedding: Tensor
     pooled: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
     parts: Parts | None = None
+    granularities: Granularities | None = None
 
 
 class Model(nn.Module, Embedder):
@@ -64,10 +78,13 @@ class Model(nn.Module, Embedder):
     Attributes:
         architecture: how it was built.
         preprocessing: what its input looks like.
+        width: of one feature, as metric losses and classifiers see it.
+        projection: what makes a pooled map as wide as the embedding, or None.
         neck: the BNNeck; with domain norms it has statistics for each mode.
         unknown: how images of unknown domain are looked at, as the architecture says until somebody chooses otherwise; models
             without domain norms look at all images alike.
         parts: the part heads, or None.
+        granularity: MGN's branches, or None; their features, one after the other, are the embedding, and there is no BNNeck.
         weights_sha256: of the file that its weights were loaded from; None for a model that was not loaded.
         site: what it was adapted to, while it wears a site profile; None: it is as it was trained.
     """
@@ -96,9 +113,18 @@ class Model(nn.Module, Embedder):
         install_norms(self.backbone, architecture.norm, architecture.instance_start, architecture.bank)
         self.domains = architecture.bank.domains if architecture.norm in BANKED else 0
         self.unknown: Unknown = architecture.unknown
-        width = self.backbone.channels
-        self.neck = RoutedBatchNorm1d(width) if self.domains else nn.BatchNorm1d(width)
-        self.neck.bias.requires_grad_(False)
+        self.projection = (
+            nn.Linear(self.backbone.channels, architecture.embedding, bias=False) if architecture.embedding else None
+        )
+        self.width = architecture.embedding or self.backbone.channels
+        self.granularity: MultiGranularity | None = None
+        self.neck: nn.Module = nn.Identity()
+        if architecture.head == "mgn":
+            self.granularity = MultiGranularity(self.backbone, architecture.last_stride_1)
+            self.width = self.granularity.dimension
+        else:
+            self.neck = RoutedBatchNorm1d(self.width) if self.domains else nn.BatchNorm1d(self.width)
+            self.neck.bias.requires_grad_(False)
         self.parts = PartHeads(self.backbone.channels, architecture.stripes) if architecture.stripes else None
         self.to(memory_format=torch.channels_last)
 
@@ -118,11 +144,18 @@ class Model(nn.Module, Embedder):
             return self._of_unknown(images, parts)
         if self.domains and route is not None:
             check_route(route, len(images), self.domains)
+        if self.granularity is not None:
+            with routed(self, route):
+                seen = self.granularity(self.backbone.network, images)
+            embedding = seen.reduced.flatten(1)
+            return Features(embedding, embedding, {"last": seen.last}, None, seen)
         with routed(self, route):
             last, maps = self.backbone(images)
             # Pooling and BNNeck run in float32 under autocast.
             pooled = last.float().mean((2, 3))
             with torch.autocast(images.device.type, enabled=False):
+                if self.projection is not None:
+                    pooled = self.projection(pooled)
                 embedding = self.neck(pooled)
         of_parts = self.parts(last) if parts and self.parts is not None else None
         return Features(embedding, pooled, {**maps, "last": last}, of_parts)
@@ -147,13 +180,13 @@ class Model(nn.Module, Embedder):
 
     @property
     def dimension(self) -> int:
-        """D of the embedding: the width of the last map, twice that where `unknown` is `both`."""
-        return self.backbone.channels * (2 if self.domains and self.unknown == "both" else 1)
+        """D of the embedding; twice the width of the feature where `unknown` is `both`."""
+        return self.width * (2 if self.domains and self.unknown == "both" else 1)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.neck.weight.device
+        return next(self.backbone.parameters()).device
 
     def embed_batch(self, pixels: Tensor) -> Tensor:
         """Embeddings of one batch of RGB pixels [N, 3, H, W] in [0, 255], flip not averaged, not normalised: [N, D]."""

@@ -32,14 +32,16 @@ NormKind = Literal[
     "ibn-a",
     "ibn-b",
     "dualnorm",
+    "isr",
     "domain",
     "domain-ibn-a",
 ]
 """`batch` leaves the network as it is. `synchronised` (batch norm over all processes), `instance`, `half` (IN on half of the
 channels), `bin` (MetaBIN's batch-instance norm) and `bin-one-affine` (Nam & Kim's) replace every batch norm. `ibn-a`
 (IN on half of the channels of each block's first norm) and `ibn-b` (IN in the stem and after blocks) follow Pan et al.,
-ECCV 2018; `dualnorm` (IN after blocks) Jia et al., 2019. `domain` (statistics of each training domain) replaces every batch
-norm; in `domain-ibn-a` the IN halves of `ibn-a` stay as they are for all domains, and the rest is the domains'."""
+ECCV 2018; `dualnorm` (IN after blocks) Jia et al., 2019; `isr` (IN at the end of the first two stages) Dou et al., ICCV 2023. `domain`
+(statistics of each training domain) replaces every batch norm; in `domain-ibn-a` the IN halves of `ibn-a` stay as they are for all
+domains, and the rest is the domains'."""
 
 BANKED: tuple[NormKind, ...] = ("domain", "domain-ibn-a")
 """Kinds with statistics of each domain."""
@@ -95,6 +97,8 @@ def install_norms(
         append_norms(network, InstanceNorm2d, _places(backbone).after_ibn_b, size)
     elif kind == "dualnorm":
         append_norms(network, InstanceNorm2d, _places(backbone).after_dualnorm, size)
+    elif kind == "isr":
+        append_norms(network, InstanceNorm2d, _places(backbone).after_isr, size)
 
 
 def _install_domain_norms(backbone: Backbone, kind: NormKind, bank: BankSettings) -> None:
@@ -117,21 +121,24 @@ class _Places:
         first_norms: the first norm of each block of the shallow stages (all but the last).
         after_dualnorm: blocks that DualNorm's instance norm follows.
         after_ibn_b: blocks that IBN-b's instance norm follows.
+        after_isr: blocks that ISR's follows: the last ones of strides 4 and 8.
     """
 
-    def __init__(self, first_norms: str, after_dualnorm: str, after_ibn_b: str) -> None:
-        self.first_norms, self.after_dualnorm, self.after_ibn_b = first_norms, after_dualnorm, after_ibn_b
+    def __init__(self, first_norms: str, after_dualnorm: str, after_ibn_b: str, after_isr: str) -> None:
+        self.first_norms, self.after_dualnorm = first_norms, after_dualnorm
+        self.after_ibn_b, self.after_isr = after_ibn_b, after_isr
 
 
 def _places(backbone: Backbone) -> _Places:
     network: Any = backbone.network
     if hasattr(network, "layer3"):  # ResNet and its kin: the last block of a stage
         last = [rf"layer{k}\.{len(getattr(network, f'layer{k}')) - 1}" for k in (1, 2, 3)]
-        return _Places(r"layer[1-3]\.\d+\.bn1", "|".join(last), "|".join(last[:2]))
+        return _Places(r"layer[1-3]\.\d+\.bn1", "|".join(last), "|".join(last[:2]), "|".join(last[:2]))
     if hasattr(network, "blocks") and hasattr(
         network, "conv_stem"
     ):  # MobileNet and EfficientNet: every block of stages 1-4
-        return _Places(r"blocks\.[1-4]\.\d+\.bn1", r"blocks\.[1-4]\.\d+", r"blocks\.[12]\.\d+")
+        last = [rf"blocks\.{k}\.{len(network.blocks[k]) - 1}" for k in (1, 2)]
+        return _Places(r"blocks\.[1-4]\.\d+\.bn1", r"blocks\.[1-4]\.\d+", r"blocks\.[12]\.\d+", "|".join(last))
     raise PasserbyError(
         f"model.norm: where these norms stand in {backbone.name} is not known; take a ResNet or a MobileNet, or "
         "bin, half or instance, which replace every batch norm"

@@ -36,6 +36,10 @@ class TrainedOn(BaseModel):
     """Digest of the sorted (file name, identity, camera) of all the source's images."""
     terms: str
     """Paper to cite and terms of use."""
+    film: str = ""
+    """Which films these are, where it was film without labels: the first names, and how many more."""
+    hours: float = 0.0
+    """How long its shots last."""
 
 
 class Ancestor(BaseModel):

@@ -17,13 +17,23 @@ from passerby.models.model import Architecture
 
 Budget = Literal["quick", "standard", "full"]
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
-_FIXED_BUDGETS: dict[str, dict[str, Any]] = {
-    "quick": {"data": {"height": 128, "width": 64, "images_per_identity": 4}, "trainer": {"max_steps": 960}},
-    "standard": {"data": {"height": 128, "width": 64, "images_per_identity": 8}, "trainer": {"max_steps": 3060}},
-    "full": {},
+_SMALL = {"height": 128, "width": 64}
+_FIXED_BUDGETS: dict[str, dict[str, dict[str, Any]]] = {
+    "labels": {
+        "quick": {"data": {**_SMALL, "images_per_identity": 4}, "trainer": {"max_steps": 960}},
+        "standard": {"data": {**_SMALL, "images_per_identity": 8}, "trainer": {"max_steps": 3060}},
+        "full": {},
+    },
+    "film": {
+        "quick": {"data": _SMALL, "trainer": {"max_crops": 60_000}},
+        "standard": {"data": _SMALL, "trainer": {"max_crops": 200_000}},
+        "full": {},
+    },
 }
+"""By what a method learns from: base steps over labelled images, or crops seen of film."""
+_LENGTH_KEYS = ("max_epochs", "max_steps", "max_crops")
 _FIXED_KEYS = frozenset(
-    {"data.height", "data.width", "data.images_per_identity", "trainer.max_steps", "trainer.max_epochs"}
+    {"data.height", "data.width", "data.images_per_identity", *(f"trainer.{key}" for key in _LENGTH_KEYS)}
 )
 MOST_IMAGES = 64
 """Images of a base step under a fixed budget; 60 where three domains share a batch evenly."""
@@ -47,6 +57,8 @@ class TrainerSettings(BaseModel):
     """Passes of the sampler over its identities (or images)."""
     max_steps: int | None = Field(None, gt=0)
     """Base steps; where given, it counts instead of max_epochs."""
+    max_crops: int | None = Field(None, gt=0)
+    """On film: crops seen, all processes together; where given, it counts instead of max_epochs."""
     devices: int = Field(1, gt=0)
     """Processes that share each batch (DDP): GPUs, or processes on the CPU."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -84,23 +96,23 @@ def load_recipe(recipe: str, overrides: list[str] | None = None, budget: Budget 
     Args:
         recipe: a packaged name or a path of a YAML file.
         overrides: `section.key=value`, the value in YAML (a comma-separated list where the key takes a list).
-        budget: `quick` and `standard` fix image size, images an identity and base steps; `full` is the recipe's own
-            setting.
+        budget: `quick` and `standard` fix the image size and, on labelled sources, images an identity and base steps, on film
+            the crops seen; `full` is the recipe's own setting.
 
     Raises:
         PasserbyError: for an unknown recipe or key (the nearest right one is named), values that do not fit, and what a budget
             does not leave open.
     """
-    values = _merge(_read(recipe), _FIXED_BUDGETS[budget])
+    values = _read(recipe)
+    learns_from = _learns_from(values)
+    values = _with_length(values, _FIXED_BUDGETS[learns_from][budget])
     for override in overrides or []:
         key, found, text = (part.strip() for part in override.partition("="))
         if not found:
             raise PasserbyError(f"--set {override}: write section.key=value, as in --set optimizer.lr=1e-3")
         if budget != "full" and key in _FIXED_KEYS:
             raise PasserbyError(f"--set {override}: --budget {budget} fixes {key}; leave out the one or the other")
-        values = _merge(values, _nested(key.split("."), _value(key, text)))
-        if key == "trainer.max_epochs":  # who counts epochs does not count steps
-            values = _merge(values, {"trainer": {"max_steps": None}})
+        values = _with_length(values, _nested(key.split("."), _value(key, text)))
     section: tuple[str, ...] = ("method",)
     try:
         method = values.get("method")
@@ -110,8 +122,9 @@ def load_recipe(recipe: str, overrides: list[str] | None = None, budget: Budget 
         loaded = Recipe.model_validate(values)
     except ValidationError as error:
         raise PasserbyError(f"recipe {recipe}: {_explain(error, section, values)}") from error
+    _check_data(recipe, loaded)
     batch = loaded.data.identities * loaded.data.images_each
-    if budget != "full" and not MOST_IMAGES - 4 <= batch <= MOST_IMAGES:
+    if learns_from == "labels" and budget != "full" and not MOST_IMAGES - 4 <= batch <= MOST_IMAGES:
         raise PasserbyError(
             f"recipe {recipe}: {loaded.data.identities} x {loaded.data.images_each} = {batch} images a batch; --budget {budget} "
             f"counts steps of {MOST_IMAGES} ({MOST_IMAGES - 4} where three domains share them): mend data.identities or "
@@ -160,6 +173,34 @@ def _parse(recipe: str) -> dict[str, Any]:
     return values
 
 
+def _learns_from(values: dict[str, Any]) -> Literal["labels", "film"]:
+    method = values.get("method")
+    return get_method(str(method.get("name"))).learns_from if isinstance(method, dict) else "labels"
+
+
+def _with_length(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `values`; a length of the run in it is the one that counts (who counts epochs does not count steps)."""
+    trainer = over.get("trainer")
+    given = [key for key in _LENGTH_KEYS if isinstance(trainer, dict) and trainer.get(key) is not None]
+    if given and isinstance(values.get("trainer", {}), dict):
+        values = _merge(values, {"trainer": {key: None for key in ("max_steps", "max_crops") if key not in given}})
+    return _merge(values, over)
+
+
+def _check_data(name: str, recipe: Recipe) -> None:
+    """Refuses data that the method cannot learn from."""
+    learns_from = get_method(recipe.method.name).learns_from
+    if learns_from == "film" and recipe.data.sources:
+        raise PasserbyError(
+            f"recipe {name}: {recipe.method.name} learns from film, without labels: set data.shards, and leave out data.sources"
+        )
+    if learns_from == "labels" and (recipe.data.shards or recipe.trainer.max_crops):
+        key = "data.shards" if recipe.data.shards else "trainer.max_crops"
+        raise PasserbyError(
+            f"recipe {name}: {recipe.method.name} learns from labelled sources: set data.sources, and leave out {key}"
+        )
+
+
 def _folder() -> Any:
     return files("passerby.recipes")
 
@@ -180,7 +221,7 @@ def _nested(keys: list[str], value: Any) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     """A value from the command line: a list for keys that take one, else YAML (1e-3 is a number, as people mean it)."""
-    if key.split(".")[-1] in {"sources", "stages", "milestones", "meta_train", "meta_test"}:
+    if key.split(".")[-1] in {"sources", "shards", "stages", "milestones", "meta_train", "meta_test"}:
         parts = text.removeprefix("[").removesuffix("]").split(",")
         return [part.strip(" '\"") for part in parts if part.strip()]
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):

@@ -1,0 +1,130 @@
+"""ISR: the share of association and losses in a training step, and time and memory as the film grows.
+
+Goals: association and losses under 5 % of a step (MobileNetV2, three frames of 80 crops at 128x64); time per crop and memory the
+same from 1 to 8 times the film.
+"""
+
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import THREADS, seconds
+from PIL import Image
+
+from passerby.data.augment import Augmentation, augment
+from passerby.data.images import Preprocessing
+from passerby.data.video.crops import Crop, StoredCrop
+from passerby.data.video.film_set import FilmBatch, FilmLoader, FilmSet
+from passerby.data.video.frame_pairs import FramePairSettings
+from passerby.data.video.writer import FilmWriter, merge_listings
+from passerby.losses.reliability import reliability_guided
+from passerby.memory import keep_freed_memory
+from passerby.methods.base import TrainingFacts
+from passerby.methods.isr import Isr, IsrSettings
+from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
+from passerby.models.model import Architecture, Model
+from passerby.seeding import torch_generator
+
+PREPROCESSING = Preprocessing(height=128, width=64)
+JITTER = Augmentation(flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+PAIRS = FramePairSettings(memory=16, visits=4)
+STEPS, SHOTS, FRAMES, PEOPLE = 8, 24, 40, 8
+
+
+def main() -> None:
+    """Prints the share, and seconds a crop and memory by the amount of film."""
+    torch.set_num_threads(THREADS)
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        sets = {times: write_film(Path(folder) / f"film{times}", times * SHOTS) for times in (1, 2, 4, 8)}
+        share(FilmSet([sets[1]], PREPROCESSING, PAIRS, 0))
+        for times, shards in sets.items():
+            feeding(times, shards)
+
+
+def share(film: FilmSet) -> None:
+    """How much of a step association and losses take, forward and backward."""
+    facts = TrainingFacts(0, len(film.plan.shots), STEPS, 0, OptimizerSettings(), ScheduleSettings(), JITTER)
+    method = Isr(
+        Model(Architecture(backbone="mobilenetv2_100", norm="isr", embedding=512), PREPROCESSING), facts, IsrSettings()
+    )
+    method.log = lambda *args, **options: None  # type: ignore[method-assign]
+    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], fused=True)
+    shares, crops = [], 0
+    assert method.queue is not None
+    method.queue.push(torch.nn.functional.normalize(torch.randn(8192, 512)), torch.full((8192,), 10**6))
+    for batch in FilmLoader(film, STEPS):
+        began = time.perf_counter()
+        batch.images = augment(batch.images, JITTER, PREPROCESSING, torch_generator(0, batch.step))
+        optimizer.zero_grad()
+        embedding = method.embed(batch.images)
+        leaf = embedding.detach().requires_grad_()
+        took = seconds(lambda leaf=leaf, batch=batch: after_the_network(method, leaf, batch))
+        embedding.backward(leaf.grad)
+        optimizer.step()
+        shares.append(took / (time.perf_counter() - began))
+        crops += len(batch.images)
+    print(
+        f"association and losses, queue of 8,192 full: {100 * sorted(shares)[STEPS // 2]:.1f} % of a step of "
+        f"{crops / STEPS:.0f} crops (goal: < 5 %)"
+    )
+
+
+def after_the_network(method: Isr, embedding: torch.Tensor, batch: FilmBatch) -> None:
+    """What `Isr.losses` does behind the network, with its backward."""
+    pairs, log_p = method.mine(embedding, batch)
+    assert method.queue is not None
+    each = method.queue.contrast(embedding, batch.video, method.settings.negatives)
+    (reliability_guided(log_p, method.settings.gamma) + 5 * each[pairs.anchor].mean()).backward()
+    method.queue.push(embedding, batch.video)
+
+
+def feeding(times: int, shards: Path) -> None:
+    """Processor time a crop of reading and decoding an epoch, all threads together, and what is kept in memory."""
+    began = time.perf_counter()
+    film = FilmSet([shards], PREPROCESSING, PAIRS, 0)
+    steps = film.plan.steps(0)
+    opened = time.perf_counter() - began
+    crops = 0
+    began = time.process_time()
+    for batch in FilmLoader(film, steps):
+        crops += len(batch.images)
+    taken = time.process_time() - began
+    kept = sum(pixels.nbytes for pixels, _ in film._decoded.values()) / 2**20
+    print(
+        f"{times} x film ({SHOTS * times} shots): opened and planned in {opened:.2f} s; an epoch of {crops:,} crops, "
+        f"{1e6 * taken / crops:.0f} us of processor time a crop; {kept:.0f} MiB of pixels kept (limit {PAIRS.memory})"
+    )
+
+
+def write_film(folder: Path, shots: int) -> Path:
+    """Shards of random crops, as large as those of people some way off."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(64):
+        stream = io.BytesIO()
+        coarse = rng.integers(0, 256, (20, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((80, 200), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=92)
+        pictures.append(stream.getvalue())
+    with FilmWriter(folder, "film", source="", settings="") as writer:
+        for shot in range(shots):
+            crops = [
+                StoredCrop(
+                    Crop(film="film", shot=shot, frame=7 * f, index=i, time=0.28 * f),
+                    pictures[(shot + f + 9 * i) % len(pictures)],
+                )
+                for f in range(FRAMES)
+                for i in range(PEOPLE)
+            ]
+            writer.add(crops, {})
+        writer.finish({})
+    merge_listings(folder, ["film"])
+    return folder
+
+
+if __name__ == "__main__":
+    main()

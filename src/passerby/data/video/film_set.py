@@ -1,0 +1,254 @@
+"""Shards opened for training: super frames turned into batches, decoded in memory that does not grow with the film."""
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+
+from passerby.data.images import Pixels, Preprocessing, to_tensor
+from passerby.data.video.crops import StoredCrop
+from passerby.data.video.frame_pairs import FramePairSettings, FramePlan, Ints, ShotFrames, Visit
+from passerby.data.video.shards import Shards, open_shards
+from passerby.errors import PasserbyError
+
+_MANY_SHOTS = 20_000
+"""From here on reading listings or planning takes seconds, and a bar is shown."""
+UNKNOWN = -1
+"""Truth of a crop of which nobody knows who it shows."""
+
+
+@dataclass
+class FilmBatch:
+    """The crops of one super frame.
+
+    Attributes:
+        images: uint8 [N, 3, H, W] as decoded; float32, augmented and normalised, when a method sees it.
+        video: int64 [N], the shot that each crop is of; what is of another shot is a negative.
+        frame: int64 [N], the side of the super frame that it stands on.
+        truth: int64 [N], who it is, counted within its film; -1 where unknown. Methods measure with it and never train on it.
+        step: step of the run, which seeds whatever is drawn for this batch.
+        second: the same crops once more, for methods that look at two views of them.
+    """
+
+    images: Tensor
+    video: Tensor
+    frame: Tensor
+    truth: Tensor
+    step: int
+    second: "FilmBatch | None" = None
+
+
+class FilmSet:
+    """The shots of some sets of shards, and the plan by which a run sees them.
+
+    Attributes:
+        names: of the sets: their folders' names.
+        shards: the sets.
+        plan: super frames, epoch by epoch.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        preprocessing: Preprocessing,
+        settings: FramePairSettings,
+        seed: int,
+        processes: int = 1,
+    ) -> None:
+        """Opens the sets; their tars are read later, frame by frame.
+
+        Args:
+            folders: of shards, as `passerby ingest` writes them.
+            preprocessing: size of the crops.
+            settings: how frames are drawn.
+            seed: fixes every draw.
+            processes: how many train together, each on super frames of its own.
+
+        Raises:
+            PasserbyError: when there is no set, one stands twice, or no shot can be drawn from.
+        """
+        if not folders:
+            raise PasserbyError(
+                "data.shards: empty; name folders of shards, as in --set data.shards=SHARDS (passerby ingest makes them)"
+            )
+        self.names = [folder.resolve().name for folder in folders]
+        if twice := next((name for name in self.names if self.names.count(name) > 1), None):
+            raise PasserbyError(f"data.shards: two folders are called '{twice}'; name each set once, or rename one")
+        self.shards: list[Shards] = [open_shards(folder) for folder in folders]
+        self._preprocessing, self._settings = preprocessing, settings
+        self._shots = [(shards, number) for shards in self.shards for number in range(len(shards.shots))]
+        few = len(self._shots) < _MANY_SHOTS
+        listed = []
+        for shards, number in track(self._shots, "reading listings", transient=True, disable=few):
+            frames = shards.frames(number)
+            # As arrays: the numbers of millions of frames as objects would fill the memory.
+            listed.append(ShotFrames(np.array(frames.times), np.array(frames.crops)))
+        self.plan = FramePlan(listed, settings, seed, processes)
+        self._decoded: OrderedDict[tuple[int, int], tuple[Pixels, Ints]] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def digests(self) -> list[str]:
+        """Of each set: sha256 over the names and digests of its tars."""
+        lines = [[f"{tar.name} {tar.sha256}" for film in shards.films for tar in film.tars] for shards in self.shards]
+        return [hashlib.sha256("\n".join(sorted(tars)).encode()).hexdigest() for tars in lines]
+
+    def batch(self, visits: Sequence[Visit], step: int) -> FilmBatch:
+        """The batch of a super frame, not yet augmented.
+
+        Raises:
+            PasserbyError: when a tar or a crop in it cannot be read.
+        """
+        wanted = [(visit.shot, frame) for visit in visits for frame in visit.frames]
+        self._load(wanted)
+        found = [self._decoded[key] for key in wanted]
+        counts = [len(truth) for _, truth in found]
+        sides = [side for visit in visits for side in range(len(visit.frames))]
+        batch = FilmBatch(
+            to_tensor(np.concatenate([pixels for pixels, _ in found])),
+            torch.from_numpy(np.repeat([shot for shot, _ in wanted], counts)),
+            torch.from_numpy(np.repeat(sides, counts)),
+            torch.from_numpy(np.concatenate([truth for _, truth in found])),
+            step,
+        )
+        self._forget()
+        return batch
+
+    def examples(self, count: int) -> Pixels:
+        """About so many crops of the first super frames of the plan, [n, H, W, 3]."""
+        parts: list[Pixels] = []
+        for step in range(self.plan.steps(0)):
+            if sum(map(len, parts)) < count:
+                parts.append(self.batch(self.plan.super_frame(0, step), step).images.permute(0, 2, 3, 1).numpy())
+        return np.concatenate(parts)[:count]
+
+    def _load(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Decodes what is wanted and not in memory; what is wanted stands last, to be forgotten last."""
+        missing: dict[int, list[int]] = {}
+        for key in wanted:
+            if key in self._decoded:
+                self._decoded.move_to_end(key)
+            else:
+                missing.setdefault(key[0], []).append(key[1])
+        crops = {(shot, frame): own for shot, frames in missing.items() for frame, own in self._read(shot, frames)}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            pixels = list(pool.map(self._decode, (stored for own in crops.values() for stored in own)))
+        start = 0
+        for key, own in crops.items():
+            truth = [UNKNOWN if stored.crop.identity is None else stored.crop.identity for stored in own]
+            images = np.stack(pixels[start : start + len(own)])
+            self._decoded[key] = images, np.array(truth, np.int64)
+            self._bytes += images.nbytes
+            start += len(own)
+
+    def _read(self, shot: int, frames: list[int]) -> Iterator[tuple[int, list[StoredCrop]]]:
+        shards, number = self._shots[shot]
+        stored = shards.read(number, frames)
+        counts, start = shards.frames(number).crops, 0
+        for frame in frames:
+            yield frame, _largest(stored[start : start + counts[frame]], self._settings.crops)
+            start += counts[frame]
+
+    def _decode(self, stored: StoredCrop) -> Pixels:
+        try:
+            with Image.open(BytesIO(stored.jpeg)) as image:
+                return self._preprocessing.resize(image)
+        except Exception as error:  # Pillow's decoders raise errors of many types on damaged bytes
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise PasserbyError(
+                f"{stored.crop.key}.jpg: cannot be read as an image ({reason}); make the shards again"
+            ) from error
+
+    def _forget(self) -> None:
+        while self._bytes > self._settings.memory * 2**20:
+            self._bytes -= self._decoded.popitem(last=False)[1][0].nbytes
+
+
+class FilmLoader:
+    """The batches of one process over a whole run; its position is saved with the trainer's checkpoint.
+
+    To the trainer the run is one epoch, since epochs of film differ in length. The next batch is decoded while one trains.
+    """
+
+    def __init__(self, film: FilmSet, steps: int, process: int = 0) -> None:
+        """The super frames of `process` for `steps` steps."""
+        self.film, self.steps, self.process = film, steps, process
+        self.step = 0
+
+    def __len__(self) -> int:
+        """Steps of the run."""
+        return self.steps
+
+    def __iter__(self) -> Iterator[FilmBatch]:
+        """Batches up to the end of the run."""
+        with ThreadPoolExecutor(1) as ahead:
+            coming: Future[FilmBatch] | None = None
+            for step, epoch, place in self._places():
+                visits = self.film.plan.super_frame(epoch, place, self.process)
+                after = ahead.submit(self.film.batch, visits, step)
+                if coming is not None:
+                    yield self._passed(coming)
+                coming = after
+            if coming is not None:
+                yield self._passed(coming)
+
+    def _passed(self, coming: Future[FilmBatch]) -> FilmBatch:
+        batch = coming.result()
+        self.step = batch.step + 1
+        return batch
+
+    def _places(self) -> Iterator[tuple[int, int, int]]:
+        """Step of the run, epoch and step within it, from the present position on."""
+        first, epoch = 0, 0
+        while first < self.steps:
+            steps = self.film.plan.steps(epoch)
+            for step in range(max(first, self.step), min(first + steps, self.steps)):
+                yield step, epoch, step - first
+            first, epoch = first + steps, epoch + 1
+
+    def state_dict(self) -> dict[str, int]:
+        """The position."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Takes up a saved position."""
+        self.step = state["step"]
+
+
+def steps_of_epochs(plan: FramePlan, epochs: int) -> int:
+    """Steps of so many epochs."""
+    few = len(plan.shots) * epochs < _MANY_SHOTS
+    return sum(plan.steps(epoch) for epoch in track(range(epochs), "planning epochs", transient=True, disable=few))
+
+
+def steps_of_crops(plan: FramePlan, crops: int) -> int:
+    """The fewest steps that see so many crops, all processes together."""
+    seen = steps = epoch = 0
+    while True:
+        total = seen + np.cumsum(plan.crops(epoch))
+        if total[-1] >= crops:
+            return steps + int(np.searchsorted(total, crops)) + 1
+        seen, steps, epoch = int(total[-1]), steps + len(total), epoch + 1
+
+
+def _largest(crops: list[StoredCrop], most: int) -> list[StoredCrop]:
+    """The `most` crops with the largest boxes, in their order; the first ones where boxes are not known."""
+
+    def area(stored: StoredCrop) -> float:
+        left, top, right, bottom = stored.crop.box or (0.0, 0.0, 0.0, 0.0)
+        return (right - left) * (bottom - top)
+
+    if len(crops) <= most:
+        return crops
+    kept = sorted(range(len(crops)), key=lambda n: -area(crops[n]))[:most]
+    return [crops[n] for n in sorted(kept)]

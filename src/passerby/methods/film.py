@@ -1,0 +1,84 @@
+"""What methods that learn from film share: embeddings of a super frame, mined pairs, and how good these are."""
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from passerby.data.video.film_set import UNKNOWN, FilmBatch
+from passerby.losses.reliability import log_reliability
+from passerby.methods.association import MinedPairs, mine_pairs
+from passerby.methods.base import Method, MethodSettings
+from passerby.models.norm.processes import process_count
+
+
+class FilmSettings(MethodSettings):
+    """Parameters of every method that learns from film."""
+
+    temperature: float = Field(0.1, gt=0)
+    """tau of the reliability (ISR, eq. 2); the paper does not say which. Where it is no loss it is logged all the same."""
+    candidates: Literal["all", "video"] = "all"
+    """What the softmax of the reliability runs over: the other frame's crops of all videos in the super frame, or of the own one."""
+
+
+class FilmMethod(Method):
+    """A method whose batches are super frames (`FilmBatch`).
+
+    It logs `precision`, the share of the mined pairs that show one person, and the mean `reliability_right` and
+    `reliability_wrong`, of pairs whose people are known. No loss ever sees who they are.
+    """
+
+    learns_from: ClassVar[Literal["labels", "film"]] = "film"
+    settings: FilmSettings
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings [N, D] of length 1, in float32."""
+        return F.normalize(self.model(images).embedding.float())
+
+    def mine(self, embedding: Tensor, batch: FilmBatch) -> tuple[MinedPairs, Tensor]:
+        """Mined pairs of a super frame and the log of their reliability [K]; logs how good they are."""
+        pairs = mine_pairs(embedding, batch.video, batch.frame)
+        candidates = batch.frame == batch.frame[pairs.positive][:, None]
+        if self.settings.candidates == "video":
+            candidates &= batch.video == batch.video[pairs.positive][:, None]
+        log_p = log_reliability(
+            embedding[pairs.anchor], embedding, pairs.positive, candidates, self.settings.temperature
+        )
+        self._log_quality(pairs, log_p.detach().exp(), batch.truth)
+        return pairs, log_p
+
+    def _log_quality(self, pairs: MinedPairs, reliability: Tensor, truth: Tensor) -> None:
+        if not len(reliability):
+            return
+        first, second = truth[pairs.anchor], truth[pairs.positive]
+        known = (first != UNKNOWN) & (second != UNKNOWN)
+        right = known & (first == second)
+        wrong = known & ~right
+        found = {"reliability": (reliability.mean(), len(reliability))}
+        if bool(known.any()):
+            found["precision"] = (right.sum() / known.sum(), int(known.sum()))
+        for name, chosen in (("reliability_right", right), ("reliability_wrong", wrong)):
+            if bool(chosen.any()):
+                found[name] = (reliability[chosen].mean(), int(chosen.sum()))
+        for name, (value, count) in found.items():
+            self.log(name, value, batch_size=count)
+
+
+@torch.no_grad()
+def of_all_processes(features: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+    """Features [N, D] and videos [N] of all processes, one after the other, the same on each; N may differ."""
+    if process_count() == 1:
+        return features, video
+    counts = [torch.zeros((), dtype=torch.int64, device=video.device) for _ in range(process_count())]
+    dist.all_gather(counts, torch.tensor(len(video), device=video.device))
+    most = int(torch.stack(counts).max())
+    gathered = []
+    for values in (features.detach(), video):
+        padded = torch.cat((values, values.new_zeros(most - len(values), *values.shape[1:])))
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded.contiguous())
+        gathered.append(torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)]))
+    return gathered[0], gathered[1]
