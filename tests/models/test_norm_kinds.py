@@ -7,9 +7,15 @@ from torch import nn
 from passerby.data.images import Preprocessing
 from passerby.errors import PasserbyError
 from passerby.models.model import Architecture, Model
-from passerby.models.norm import BatchInstanceNorm2d, HalfInstanceNorm2d, InstanceNorm2d, OneAffineBatchInstanceNorm2d
+from passerby.models.norm import (
+    BatchInstanceNorm2d,
+    DomainNorm2d,
+    HalfInstanceNorm2d,
+    InstanceNorm2d,
+    OneAffineBatchInstanceNorm2d,
+)
 from passerby.models.norm.affine import AffineNorm2d
-from passerby.models.norm_kinds import NormKind
+from passerby.models.norm_kinds import BankSettings, NormKind
 from passerby.models.surgery import APPENDED
 
 
@@ -77,6 +83,27 @@ def test_the_start_of_the_instance_affine_is_the_architectures() -> None:
 
     assert distance("copy") == 0
     assert distance("one") > 0.1
+
+
+@pytest.mark.parametrize("kind", ["domain", "domain-ibn-a"])
+def test_domain_norms_replace_every_batch_norm_and_leave_the_instance_halves_shared(kind: NormKind) -> None:
+    architecture = Architecture(backbone="mobilenetv2_100", norm=kind, bank=BankSettings(domains=3, after="pooled"))
+    network = Model(architecture, Preprocessing(height=32, width=16)).backbone.network
+    found = {n.removesuffix(".norm"): m for n, m in network.named_modules() if isinstance(m, DomainNorm2d)}
+    assert len(found) == 52
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+    halves = {name for name, layer in found.items() if layer.instance_channels}
+    shallow = {f"blocks.{s}.{b}.bn1" for s, count in BLOCKS.items() for b in range(count)}
+    assert halves == (shallow if kind == "domain-ibn-a" else set())
+    for layer in found.values():
+        channels = layer.instance_channels + layer.running_mean.shape[1]
+        assert layer.instance_channels in (0, channels // 2)
+        assert (layer.domains, layer.after, layer.squeeze) == (3, "pooled", None)
+
+
+def test_domain_norms_of_no_domains() -> None:
+    with pytest.raises(PasserbyError, match=r"set model\.bank\.domains"):
+        Model(Architecture(backbone="test_resnet", norm="domain"), Preprocessing(height=32, width=16))
 
 
 def test_a_network_whose_blocks_are_not_known() -> None:

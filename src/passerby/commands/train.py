@@ -26,6 +26,7 @@ from passerby.methods.base import TrainingFacts
 from passerby.models.backbone import Backbone, load_imagenet
 from passerby.models.load import model_folder
 from passerby.models.model import Architecture, Model
+from passerby.models.norm_kinds import BANKED
 from passerby.models.saved import (
     Ancestor,
     ModelCard,
@@ -102,9 +103,10 @@ def train(
         optimizer=recipe.optimizer,
         schedule=recipe.schedule,
         augmentation=recipe.data.augment,
+        domain_names=tuple(training_set.domains),
     )
     torch.manual_seed(seed)
-    model = _build_model(recipe, data_root, preprocessing, parent[0] if parent else None)
+    model = _build_model(recipe, data_root, preprocessing, training_set.domains, parent[0] if parent else None)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
     data = TrainingData(training_set, sampler, method.second_sampler(training_set))
@@ -153,9 +155,13 @@ def _checkpoint(out: Path, run: str, resume: bool) -> Path | None:
     return last if last.exists() else None
 
 
-def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, parent: Model | None) -> Model:
+def _build_model(
+    recipe: Recipe, data_root: Path, preprocessing: Preprocessing, domains: list[str], parent: Model | None
+) -> Model:
     settings = recipe.model
     architecture = Architecture(**settings.model_dump(exclude={"weights"}))
+    if architecture.norm in BANKED:
+        architecture = _with_bank_for(domains, architecture, parent)
 
     def prepare(backbone: Backbone) -> None:
         if parent is None and settings.weights != "none":
@@ -167,6 +173,22 @@ def _build_model(recipe: Recipe, data_root: Path, preprocessing: Preprocessing, 
     if parent is not None:
         load_strictly(model, parent.state_dict(), Path("--init-from"))
     return model
+
+
+def _with_bank_for(domains: list[str], architecture: Architecture, parent: Model | None) -> Architecture:
+    """The architecture with statistics of as many domains as the data have."""
+    count = len(domains)
+    known = {
+        "model.bank.domains": architecture.bank.domains,
+        "--init-from": parent.domains if parent is not None else 0,
+    }
+    for where, asked in known.items():
+        if asked not in (0, count):
+            raise PasserbyError(
+                f"{where}: statistics of {asked} domains, but the training data have {count} ({', '.join(domains)}); "
+                f"train on {asked}, or start from another model (model.bank.domains is counted when it is left out)"
+            )
+    return architecture.model_copy(update={"bank": architecture.bank.model_copy(update={"domains": count})})
 
 
 def _describe(source: Source, training_set: TrainingSet) -> TrainedOn:

@@ -4,10 +4,17 @@ from passerby.errors import PasserbyError, nearest
 from passerby.methods.base import Method
 from passerby.methods.baseline import Baseline
 from passerby.methods.bnta import Bnta
+from passerby.methods.lda import Lda
 from passerby.methods.metabin import MetaBin
 from passerby.methods.mldg import Mldg
 
-METHODS: dict[str, type[Method]] = {"baseline": Baseline, "bnta": Bnta, "metabin": MetaBin, "mldg": Mldg}
+METHODS: dict[str, type[Method]] = {
+    "baseline": Baseline,
+    "bnta": Bnta,
+    "lda": Lda,
+    "metabin": MetaBin,
+    "mldg": Mldg,
+}
 
 
 def get_method(name: str) -> type[Method]:

@@ -38,6 +38,7 @@ class TrainingFacts:
         steps: base steps of the whole run.
         seed: fixes every draw.
         optimizer, schedule, augmentation: from the recipe.
+        domain_names: in their order, for messages.
     """
 
     classes: int
@@ -47,6 +48,7 @@ class TrainingFacts:
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     augmentation: Augmentation
+    domain_names: tuple[str, ...] = ()
 
 
 class Method(L.LightningModule):

@@ -10,6 +10,7 @@ from passerby.data.training_set import Batch
 from passerby.losses.triplet import BatchHardTriplet
 from passerby.methods.base import Method, MethodSettings, TrainingFacts
 from passerby.models.model import Model
+from passerby.models.route import Route
 
 
 class BagOfTricksSettings(MethodSettings):
@@ -30,7 +31,8 @@ class Baseline(Method):
     """Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPRW 2019.
 
     Identity classifier without bias on the feature after the BNNeck, cross-entropy with label smoothing; batch-hard
-    triplet loss on the feature before it. At test time: the feature after the BNNeck, cosine.
+    triplet loss on the feature before it. At test time: the feature after the BNNeck, cosine. With domain norms
+    (`model.norm=domain`) each image is normalised by its own domain: DSBN (Chang et al., CVPR 2019).
     """
 
     Settings: ClassVar[type[MethodSettings]] = BaselineSettings
@@ -40,13 +42,13 @@ class Baseline(Method):
         """Adds an identity classifier to the model."""
         super().__init__(model, facts, settings)
         self.settings: BagOfTricksSettings = settings
-        self.classifier = nn.Linear(model.dimension, facts.classes, bias=False)
+        self.classifier = nn.Linear(model.backbone.channels, facts.classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
         self.triplet = BatchHardTriplet(settings.triplet_margin)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and triplet of a batch."""
-        features = self.model(batch.images)
+        features = self.model(batch.images, Route(batch.domain))
         logits = self.classifier(features.embedding).float()
         self.log("accuracy", (logits.argmax(1) == batch.identity).float().mean(), batch_size=len(logits))
         return {

@@ -7,7 +7,11 @@ from typing import Literal
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from passerby.models.neck import RoutedBatchNorm1d
 from passerby.models.norm.affine import AffineNorm2d
+from passerby.models.norm.domain import DomainNorm2d
+
+_OURS = (AffineNorm2d, DomainNorm2d, RoutedBatchNorm1d)
 
 Moving = Literal["everything", "norms", "gates", "nothing"] | Callable[[str], bool]
 """Which parameters may move: all, those of norm layers, the gates of batch-instance norms, none, or by name."""
@@ -28,10 +32,11 @@ def frozen(model: nn.Module, moving: Moving = "everything", hold_statistics: boo
     moves = _by_name(model, moving) if isinstance(moving, str) else moving
     stopped = [p for name, p in model.named_parameters() if p.requires_grad and not moves(name)]
     # Without tracking torch's batch norm still normalises by the batch in training, and by its buffers in eval.
+    kinds = ((_OURS, "hold_statistics", True), (_BatchNorm, "track_running_stats", False))
     flags = [
         (module, name, held)
         for module in model.modules()
-        for kind, name, held in ((AffineNorm2d, "hold_statistics", True), (_BatchNorm, "track_running_stats", False))
+        for kind, name, held in kinds
         if hold_statistics and isinstance(module, kind) and getattr(module, name) is not held
     ]
     for parameter in stopped:
@@ -67,7 +72,7 @@ def _by_name(model: nn.Module, moving: Literal["everything", "norms", "gates", "
     norms = {
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()
-        if isinstance(module, (AffineNorm2d, _BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d))
+        if isinstance(module, (*_OURS, _BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d))
         for name, _ in module.named_parameters(recurse=False)
         if moving == "norms" or name == "gate"
     }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -12,9 +13,11 @@ from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
 from passerby.models.freeze import evaluating
 from passerby.models.heads import PartHeads, Parts
+from passerby.models.neck import RoutedBatchNorm1d
 from passerby.models.norm import InstanceStart
-from passerby.models.norm_kinds import NormKind, install_norms
+from passerby.models.norm_kinds import BANKED, BankSettings, NormKind, install_norms
 from passerby.models.route import Route, routed
+from passerby.models.unknown import Unknown, check_route, each_domain, fold
 
 
 class Architecture(BaseModel):
@@ -30,6 +33,10 @@ class Architecture(BaseModel):
     norm: NormKind = "batch"
     instance_start: InstanceStart = "copy"
     """Where the instance norm's affine in `bin` starts."""
+    bank: BankSettings = BankSettings()
+    """Of domain norms."""
+    unknown: Unknown = "bank"
+    """How a model with domain norms looks at images of unknown domain."""
     stripes: int = Field(0, ge=0)
     """Horizontal stripes that part heads look at; 0: no part heads."""
 
@@ -57,7 +64,9 @@ class Model(nn.Module, Embedder):
     Attributes:
         architecture: how it was built.
         preprocessing: what its input looks like.
-        dimension: D of the embedding.
+        neck: the BNNeck; with domain norms it has statistics for each mode.
+        unknown: how images of unknown domain are looked at, as the architecture says until somebody chooses otherwise; models
+            without domain norms look at all images alike.
         parts: the part heads, or None.
         weights_sha256: of the file that its weights were loaded from; None for a model that was not loaded.
         site: what it was adapted to, while it wears a site profile; None: it is as it was trained.
@@ -84,9 +93,11 @@ class Model(nn.Module, Embedder):
         size = (preprocessing.height, preprocessing.width)
         self.backbone = Backbone(architecture.backbone, size, architecture.last_stride_1, architecture.stages)
         prepare(self.backbone)
-        install_norms(self.backbone, architecture.norm, architecture.instance_start)
-        self.dimension = self.backbone.channels
-        self.neck = nn.BatchNorm1d(self.dimension)
+        install_norms(self.backbone, architecture.norm, architecture.instance_start, architecture.bank)
+        self.domains = architecture.bank.domains if architecture.norm in BANKED else 0
+        self.unknown: Unknown = architecture.unknown
+        width = self.backbone.channels
+        self.neck = RoutedBatchNorm1d(width) if self.domains else nn.BatchNorm1d(width)
         self.neck.bias.requires_grad_(False)
         self.parts = PartHeads(self.backbone.channels, architecture.stripes) if architecture.stripes else None
         self.to(memory_format=torch.channels_last)
@@ -96,17 +107,48 @@ class Model(nn.Module, Embedder):
 
         Args:
             images: float [N, 3, H, W], normalised.
-            route: what domain-aware norms need to know; plain norms ignore it.
+            route: what domain-aware norms need to know; plain norms ignore it. At test time, with domain norms, None is the
+                way of `unknown`.
             parts: ask the part heads too, where the model has them.
+
+        Raises:
+            PasserbyError: when domain norms have no route in training, or one that does not fit.
         """
+        if self.domains and route is None and not self.training:
+            return self._of_unknown(images, parts)
+        if self.domains and route is not None:
+            check_route(route, len(images), self.domains)
         with routed(self, route):
             last, maps = self.backbone(images)
-        # Pooling and BNNeck run in float32 under autocast.
-        pooled = last.float().mean((2, 3))
-        with torch.autocast(images.device.type, enabled=False):
-            embedding = self.neck(pooled)
+            # Pooling and BNNeck run in float32 under autocast.
+            pooled = last.float().mean((2, 3))
+            with torch.autocast(images.device.type, enabled=False):
+                embedding = self.neck(pooled)
         of_parts = self.parts(last) if parts and self.parts is not None else None
         return Features(embedding, pooled, {**maps, "last": last}, of_parts)
+
+    def _of_unknown(self, images: Tensor, parts: bool) -> Features:
+        """Features of images whose domain is unknown."""
+        if self.unknown == "mix":
+            return self.forward(images, Route(None, "mix"), parts)
+        if self.unknown in ("bank", "nearest"):
+            return self.forward(images, Route(None, "recolour", self.unknown), parts)
+        # K ways of the same images are one batch with K routes.
+        domain = each_domain(len(images), self.domains, images.device)
+        route = Route(None, "recolour", domain) if self.unknown == "colours" else Route(domain)
+        of_all = self.forward(images.repeat(self.domains, 1, 1, 1), route)
+        embedding = fold(F.normalize(of_all.embedding), self.domains)
+        pooled = fold(of_all.pooled, self.domains)
+        maps = {name: fold(maps, self.domains) for name, maps in of_all.maps.items()}
+        if self.unknown == "both":
+            aligned = self.forward(images, Route(None, "recolour"))
+            embedding = torch.cat([F.normalize(embedding), F.normalize(aligned.embedding)], 1)
+        return Features(embedding, pooled, maps)
+
+    @property
+    def dimension(self) -> int:
+        """D of the embedding: the width of the last map, twice that where `unknown` is `both`."""
+        return self.backbone.channels * (2 if self.domains and self.unknown == "both" else 1)
 
     @property
     def device(self) -> torch.device:

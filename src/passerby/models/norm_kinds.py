@@ -4,12 +4,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from passerby.errors import PasserbyError
 from passerby.models.backbone import Backbone
 from passerby.models.norm import (
+    After,
     BatchInstanceNorm2d,
+    DomainAffine,
+    DomainNorm2d,
     HalfInstanceNorm2d,
     InstanceNorm2d,
     InstanceStart,
@@ -18,23 +22,59 @@ from passerby.models.norm import (
 )
 from passerby.models.surgery import append_norms, replace_norms
 
-NormKind = Literal["batch", "synchronised", "instance", "half", "bin", "bin-one-affine", "ibn-a", "ibn-b", "dualnorm"]
+NormKind = Literal[
+    "batch",
+    "synchronised",
+    "instance",
+    "half",
+    "bin",
+    "bin-one-affine",
+    "ibn-a",
+    "ibn-b",
+    "dualnorm",
+    "domain",
+    "domain-ibn-a",
+]
 """`batch` leaves the network as it is. `synchronised` (batch norm over all processes), `instance`, `half` (IN on half of the
 channels), `bin` (MetaBIN's batch-instance norm) and `bin-one-affine` (Nam & Kim's) replace every batch norm. `ibn-a`
 (IN on half of the channels of each block's first norm) and `ibn-b` (IN in the stem and after blocks) follow Pan et al.,
-ECCV 2018; `dualnorm` (IN after blocks) Jia et al., 2019."""
+ECCV 2018; `dualnorm` (IN after blocks) Jia et al., 2019. `domain` (statistics of each training domain) replaces every batch
+norm; in `domain-ibn-a` the IN halves of `ibn-a` stay as they are for all domains, and the rest is the domains'."""
+
+BANKED: tuple[NormKind, ...] = ("domain", "domain-ibn-a")
+"""Kinds with statistics of each domain."""
 
 
-def install_norms(backbone: Backbone, kind: NormKind, start: InstanceStart) -> None:
+class BankSettings(BaseModel):
+    """What domain norms (`model.norm` of `domain` or `domain-ibn-a`) are built with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domains: int = Field(0, ge=0)
+    """K; 0: as many as the training data have, which training fills in."""
+    affine: DomainAffine = "shared"
+    """One affine for all domains, or each its `own` (DSBN)."""
+    after: After = "source"
+    """What follows Anti-Normalization's re-colouring: the BN of the source domain, of the hybrid `batch`, by `pooled` statistics,
+    or `none`."""
+    attention: int = Field(0, ge=0)
+    """Reduction rate of the attention that mixes experts (TAL: 16); 0: experts count alike, without any new parameter."""
+
+
+def install_norms(
+    backbone: Backbone, kind: NormKind, start: InstanceStart = "copy", bank: BankSettings | None = None
+) -> None:
     """Performs the surgery that `kind` asks for.
 
     Args:
         backbone: with its pretrained weights, which the new layers take over.
         kind: see `NormKind`.
         start: of the instance norm's affine in `bin`.
+        bank: of domain norms.
 
     Raises:
-        PasserbyError: for a network without batch norms, or one in which the place of such norms is not known.
+        PasserbyError: for a network without batch norms, one in which the place of such norms is not known, and domain norms
+            without a number of domains.
     """
     network, size = backbone.network, backbone.image_size
     everywhere: dict[str, Callable[[nn.BatchNorm2d], nn.Module]] = {
@@ -46,6 +86,8 @@ def install_norms(backbone: Backbone, kind: NormKind, start: InstanceStart) -> N
     }
     if kind in everywhere:
         replace_norms(network, everywhere[kind])
+    elif kind in BANKED:
+        _install_domain_norms(backbone, kind, bank or BankSettings())
     elif kind == "ibn-a":
         replace_norms(network, HalfInstanceNorm2d.of, _places(backbone).first_norms)
     elif kind == "ibn-b":
@@ -53,6 +95,19 @@ def install_norms(backbone: Backbone, kind: NormKind, start: InstanceStart) -> N
         append_norms(network, InstanceNorm2d, _places(backbone).after_ibn_b, size)
     elif kind == "dualnorm":
         append_norms(network, InstanceNorm2d, _places(backbone).after_dualnorm, size)
+
+
+def _install_domain_norms(backbone: Backbone, kind: NormKind, bank: BankSettings) -> None:
+    if bank.domains == 0:
+        raise PasserbyError(
+            f"model.norm={kind}: statistics of how many domains? set model.bank.domains (passerby train counts them itself)"
+        )
+    make = partial(
+        DomainNorm2d.of, domains=bank.domains, affine=bank.affine, after=bank.after, attention=bank.attention
+    )
+    if kind == "domain-ibn-a":
+        replace_norms(backbone.network, partial(make, half_instance=True), _places(backbone).first_norms)
+    replace_norms(backbone.network, make)
 
 
 class _Places:

@@ -5,7 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+
+Mode = Literal["expert", "mix", "recolour"]
+MODES: tuple[Mode, ...] = ("expert", "mix", "recolour")
 
 
 @dataclass(frozen=True)
@@ -16,10 +20,28 @@ class Route:
         domain: int64 [N], the domain of each image, or None where it is unknown.
         mode: `expert` (each image by its own domain's statistics), `mix` (all experts mixed) or `recolour` (the style
             of another domain).
+        colour: what `recolour` colours each image with: domains int64 [N] (`other_domains` draws them), the mean of the
+            `bank`, or in every layer the domain `nearest` to the image.
     """
 
     domain: Tensor | None
-    mode: Literal["expert", "mix", "recolour"] = "expert"
+    mode: Mode = "expert"
+    colour: Tensor | Literal["bank", "nearest"] = "bank"
+
+
+def other_domains(domain: Tensor, domains: int, generator: torch.Generator) -> Tensor:
+    """Draws for each image one of the domains that are not its own, all alike likely.
+
+    Args:
+        domain: int64 [N].
+        domains: K, at least 2.
+        generator: on the CPU; the draw depends on it alone, whatever the device.
+
+    Returns:
+        int64 [N], on the device of `domain`.
+    """
+    steps = torch.randint(1, domains, domain.shape, generator=generator)
+    return (domain + steps.to(domain.device)) % domains
 
 
 class RoutedModule(nn.Module):
