@@ -1,6 +1,5 @@
 """LDA's losses against torch.distributions and the plain formulas."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

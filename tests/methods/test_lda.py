@@ -28,9 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 
 
 def facts(domains: int = K, names: tuple[str, ...] = ("one", "two", "three")) -> TrainingFacts:
-    return TrainingFacts(
-        6, domains, 20, 7, OptimizerSettings(), ScheduleSettings(), Augmentation(), domain_names=names
-    )
+    return TrainingFacts(6, domains, 20, 7, OptimizerSettings(), ScheduleSettings(), Augmentation(), domain_names=names)
 
 
 def lda(norm: Any = "domain", bank: dict[str, Any] | None = None, domains: int = K, **settings: Any) -> Lda:
@@ -81,7 +79,7 @@ def test_the_six_losses_are_the_plain_formulas(method: Lda, monkeypatch: pytest.
     last = experts.maps["last"].double()
     divergences = []
     for k in range(K):
-        own = last[DOMAIN == k]
+        own = last[k == DOMAIN]
         mean, variance = own.mean((0, 2, 3)), own.var((0, 2, 3), correction=0)
         divergences.append(gaussian_kl(mean, variance, *(value.double() for value in latent)))
     assert float(losses["consistency"]) == pytest.approx(0.5 * float(torch.stack(divergences).mean()), rel=1e-3)
@@ -194,7 +192,9 @@ def test_a_domain_that_no_batch_held_is_named() -> None:
     without = batch(0, torch.where(DOMAIN == 1, 0, DOMAIN))
     with torch.no_grad():
         made.losses(without)
-        with pytest.raises(PasserbyError, match=r"mode A begins at step 5.*4 images of two: .*data\.batches=domain") as e:
+        with pytest.raises(
+            PasserbyError, match=r"mode A begins at step 5.*4 images of two: .*data\.batches=domain"
+        ) as e:
             made.losses(Batch(without.images, IDENTITY, IDENTITY, without.domain, 5))
         assert "three" not in str(e.value)
         made.losses(batch(5))

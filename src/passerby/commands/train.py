@@ -25,6 +25,7 @@ from passerby.methods import get_method
 from passerby.methods.base import TrainingFacts
 from passerby.models.backbone import Backbone, load_imagenet
 from passerby.models.load import model_folder
+from passerby.models.matching_model import build_model
 from passerby.models.model import Architecture, Model
 from passerby.models.norm_kinds import BANKED
 from passerby.models.saved import (
@@ -109,6 +110,7 @@ def train(
     model = _build_model(recipe, data_root, preprocessing, training_set.domains, parent[0] if parent else None)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
+    method.prepare_sampler(sampler, training_set)
     data = TrainingData(training_set, sampler, method.second_sampler(training_set))
     cost = fit(method, data, recipe.trainer, out, device, checkpoint, progress)
     card = ModelCard(
@@ -169,7 +171,7 @@ def _build_model(
             given = None if settings.weights in (None, "hub") else Path(str(settings.weights))
             load_imagenet(backbone, packaged if settings.weights is None and packaged.is_file() else given)
 
-    model = Model(architecture, preprocessing, prepare)
+    model = build_model(architecture, preprocessing, prepare)
     if parent is not None:
         load_strictly(model, parent.state_dict(), Path("--init-from"))
     return model

@@ -7,6 +7,8 @@ from passerby.methods.bnta import Bnta
 from passerby.methods.lda import Lda
 from passerby.methods.metabin import MetaBin
 from passerby.methods.mldg import Mldg
+from passerby.methods.qaconv import QaConv
+from passerby.methods.tal import Tal
 
 METHODS: dict[str, type[Method]] = {
     "baseline": Baseline,
@@ -14,6 +16,8 @@ METHODS: dict[str, type[Method]] = {
     "lda": Lda,
     "metabin": MetaBin,
     "mldg": Mldg,
+    "qaconv": QaConv,
+    "tal": Tal,
 }
 
 

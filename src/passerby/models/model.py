@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from passerby.data.images import Preprocessing
+from passerby.matching.settings import MatcherSettings
 from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
 from passerby.models.freeze import evaluating
@@ -39,6 +40,8 @@ class Architecture(BaseModel):
     """How a model with domain norms looks at images of unknown domain."""
     stripes: int = Field(0, ge=0)
     """Horizontal stripes that part heads look at; 0: no part heads."""
+    matcher: MatcherSettings = MatcherSettings()
+    """How two images are compared."""
 
 
 @dataclass(frozen=True)
