@@ -16,9 +16,10 @@ Market = Callable[..., list[Sample]]
 
 @pytest.fixture(scope="session", autouse=True)
 def _modest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Two threads, and a cache that no other program uses."""
-    torch.set_num_threads(2)
+    """One thread, since pytest runs as many processes as there are cores, and a cache that no other program uses."""
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # of the processes that tests start
         patch.setenv("PASSERBY_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

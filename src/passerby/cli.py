@@ -130,6 +130,13 @@ def evaluate(
         ),
     ] = False,
     site: Annotated[Path | None, typer.Option(help="Wear this site profile (`passerby adapt`).")] = None,
+    top_k: Annotated[
+        str | None,
+        typer.Option(
+            help="For a model with a matcher: how many gallery images of each query, the best by the embedding, the matcher ranks "
+            "[default: 200]; all: exact, and slow; 0: by the embedding alone."
+        ),
+    ] = None,
     device: Device = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.")] = None,
     records: Annotated[Path | None, typer.Option(help="Write one record a target into this folder.")] = None,
@@ -153,6 +160,7 @@ def evaluate(
         adapt=adapt,
         camera_normalise=camera_normalise,
         site=site,
+        top_k=top_k,
         device=device,
         json_file=json,
         records_folder=records,

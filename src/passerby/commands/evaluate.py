@@ -13,11 +13,13 @@ from rich.console import Console
 from passerby.adaptation import SiteProfile, parse_adaptation
 from passerby.commands.adapted import Fitted, How, fit_to, record_name
 from passerby.commands.device import torch_device
+from passerby.commands.top_k import Matching, parse_top_k
 from passerby.commands.unseen import LEFT_OUT, check_protocol, check_unseen
 from passerby.commands.warnings import warn
 from passerby.data.protocols import get_protocol
 from passerby.data.sources import listing_digest
 from passerby.errors import PasserbyError
+from passerby.evaluation.cascade import MatchedTarget
 from passerby.evaluation.measure import Measurement, measure
 from passerby.evaluation.records import Record, Trained, summary, write_record
 from passerby.evaluation.targets import open_target
@@ -40,6 +42,7 @@ def evaluate(
     adapt: str | None = None,
     camera_normalise: bool = False,
     site: str | Path | None = None,
+    top_k: str | int | None = None,
     device: str = "auto",
     json_file: str | Path | None = None,
     records_folder: str | Path | None = None,
@@ -61,6 +64,8 @@ def evaluate(
             gallery of each split, without labels.
         camera_normalise: normalise the embeddings of each camera, see `AdaptedFeatures`.
         site: a site profile that the model wears; what it was made from must not be what is measured on.
+        top_k: gallery images of each query, the best by the embedding, that the model's matcher ranks: a number, `all`, or 0 to rank
+            by the embedding alone; None: 200 for a model with a matcher.
         device: `auto`, `cpu`, `gpu` or `mps`.
         json_file: where the metrics go, as JSON.
         records_folder: where the records go, one file a target.
@@ -87,6 +92,12 @@ def evaluate(
         raise PasserbyError("--site: a profile says how to adapt; leave out --adapt and --camera-normalise")
     profile = None if site is None else SiteProfile.load(site)
     embedder = load(model, torch_device(device), onnx_card)
+    matching = parse_top_k(top_k, embedder)
+    if isinstance(matching, Matching) and (how != How() or profile is not None or rerank or flip):
+        raise PasserbyError(
+            "--top-k: adaptation, camera normalisation, re-ranking and flip averaging work on embeddings; add --top-k 0 to rank "
+            "by these alone"
+        )
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
     check_protocol(protocol, card, targets)
     warn(targets)
@@ -100,12 +111,16 @@ def evaluate(
     records, measurements = [], []
     for target in opened:
         started = time.perf_counter()
-        fitted = fit_to(embedder, target, profile or how, flip, console.is_terminal)
-        measurement = measure(target, fitted.features, reranked=rerank, progress=console.is_terminal)
+        if matching is None:
+            fitted, scores = fit_to(embedder, target, profile or how, flip, console.is_terminal), None
+        else:
+            matched = MatchedTarget(matching.model, target, matching.k, console.is_terminal)
+            fitted, scores = Fitted(matched.features), matched.scores
+        measurement = measure(target, fitted.features, scores=scores, reranked=rerank, progress=console.is_terminal)
         seconds = time.perf_counter() - started
         if target.note:
             console.print(f"{target.name}: {target.note}", style="yellow", markup=False, soft_wrap=True)
-        records.append(_record(model, card, measurement, protocol, flip, fitted, seconds))
+        records.append(_record(model, card, measurement, protocol, flip, fitted, matching, seconds))
         measurements.append(measurement)
         if records_folder is not None:
             write_record(Path(records_folder) / record_name(target.name, fitted.adapted), records[-1])
@@ -115,15 +130,17 @@ def evaluate(
     if report_file is not None:
         from passerby.report.gates import gate_cards
         from passerby.report.html import write_report
+        from passerby.report.matches import match_cards
 
         run = model_folder(model).parent if card is not None else None
+        lines = [] if matching is None else match_cards(matching.model, measurements, _experts(card))
         write_report(
             Path(report_file),
             f"{model.name} on {', '.join(t.name for t in opened)}",
             records,
             measurements,
             introduction,
-            gate_cards(embedder, run) if isinstance(embedder, Model) else [],
+            [*(gate_cards(embedder, run) if isinstance(embedder, Model) else []), *lines],
         )
         console.print(f"report: {report_file}")
     return records
@@ -136,6 +153,7 @@ def _record(
     protocol: str,
     flip: bool,
     fitted: Fitted,
+    matching: Matching | None,
     seconds: float,
 ) -> Record:
     target = measurement.target
@@ -150,6 +168,8 @@ def _record(
         gallery=sum(len(split.gallery) for split in target.splits),
         target_listing_sha256=listing_digest(target.samples),
         metrics=measurement.metrics(),
+        matcher="cosine" if matching is None else matching.name,
+        matched=None if matching is None else matching.k,
         reranked=measurement.reranked,
         flip_averaged=flip,
         adapted=fitted.adapted,
@@ -183,3 +203,8 @@ def _digest(recipe: dict[str, Any]) -> str:
     """Of the recipe without its sources, which a record names by themselves."""
     rest = {**recipe, "data": {key: value for key, value in recipe.get("data", {}).items() if key != "sources"}}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _experts(card: ModelCard | None) -> tuple[str, ...]:
+    """Names of the domains that a model's experts were trained on."""
+    return () if card is None else tuple(card.familiar) or tuple(t.domain for t in card.trained_on)

@@ -196,12 +196,12 @@ class BatchStream:
 
     def state_dict(self) -> dict[str, Any]:
         """The position, and what the sampler has to keep."""
-        return {"step": self.step, "sampler": self.sampler.kept}
+        return {"step": self.step, **({"sampler": self.sampler.kept} if self.sampler.kept else {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a saved position."""
         self.step = state["step"]
-        self.sampler.kept = state["sampler"]
+        self.sampler.kept = state.get("sampler", {})
 
 
 def place_in_group(order: Indices, group: Indices) -> Indices:

@@ -189,6 +189,7 @@ def build_model(
 
 def _check(architecture: Architecture) -> None:
     streams = (architecture.matcher.specific, architecture.matcher.invariant) != ("none", "none")
+    banked = architecture.norm in BANKED
     if not architecture.stages:
         raise PasserbyError(
             "model.matcher.kind=qaconv: matches maps of stages; set model.stages, to blocks.4,blocks.6 for MobileNetV2 or "
@@ -196,17 +197,17 @@ def _check(architecture: Architecture) -> None:
         )
     if architecture.stripes:
         raise PasserbyError("model.stripes: a model with a matcher has no part heads; set it to 0")
-    if streams and architecture.norm not in BANKED:
+    if streams and not banked:
         raise PasserbyError(
             f"model.norm={architecture.norm}: has no experts; set it to {' or '.join(BANKED)} for the streams of model.matcher, or "
             "model.matcher.specific and model.matcher.invariant to none"
         )
-    if architecture.bank.attention and architecture.matcher.invariant != "mix":
+    if banked and architecture.bank.attention and architecture.matcher.invariant != "mix":
         raise PasserbyError(
             f"model.bank.attention={architecture.bank.attention}: mixes experts, which no stream does; set it to 0, or "
             "model.matcher.invariant to mix"
         )
-    if not streams and architecture.norm in BANKED:
+    if not streams and banked:
         raise PasserbyError(
             f"model.norm={architecture.norm}: which experts are matched? set model.matcher.specific, model.matcher.invariant or both"
         )
