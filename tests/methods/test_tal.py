@@ -194,7 +194,7 @@ def test_qaconv_trains_everything_and_knows_one_person_from_another() -> None:
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]
 
 
 def test_what_does_not_go_together_is_refused() -> None:
