@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from passerby.errors import PasserbyError
-from passerby.matching.map_matcher import MapMatcher
+from passerby.matching.map_matcher import MapMatcher, Scorer
 from passerby.matching.maps import MapLayout
 from passerby.matching.qaconv import MSQAConv
 
@@ -50,17 +50,16 @@ class MSDAQAConv(MapMatcher):
         self.squeeze = nn.Linear(inputs, hidden) if experts == "attention" else None
         self.excite = nn.Linear(hidden, layout.views) if experts == "attention" else None
 
-    def combine(self, responses: Tensor) -> Tensor:
-        """Scores [B] of responses [B, K, 2, S]."""
-        if self.squeeze is None or self.excite is None:
-            return self.head.of_vectors(responses.mean(1))
-        alpha = self.attend(responses)
+    def scorer(self) -> Scorer:
+        """Of responses [B, K, 2, S]."""
+        of_vectors = self.head.vector_scorer()
+        if self.squeeze is None:
+            return lambda responses: of_vectors(responses.mean(1))
         if self.training:
-            return self.head.of_vectors((alpha[:, :, None, None] * responses).sum(1))
+            return lambda responses: of_vectors((self.attend(responses)[:, :, None, None] * responses).sum(1))
         # What is folded is linear: each expert's score, then their weighted sum.
         weight, shift = self.head.folded()
-        scores: Tensor = (alpha * (responses @ weight).sum(2)).sum(1) + shift
-        return scores
+        return lambda responses: (self.attend(responses) * (responses @ weight).sum(2)).sum(1) + shift
 
     def attend(self, responses: Tensor) -> Tensor:
         """Alpha [B, K] of responses [B, K, 2, S]."""
@@ -88,9 +87,10 @@ class VotingQAConv(MapMatcher):
         super().__init__(layout, block_bytes)
         self.head = MSQAConv(MapLayout(layout.channels, layout.sizes))
 
-    def combine(self, responses: Tensor) -> Tensor:
-        """Scores [B] of responses [B, K, 2, S]."""
-        return self.head.of_vectors(responses.flatten(0, 1)).view(len(responses), -1).sum(1)
+    def scorer(self) -> Scorer:
+        """Of responses [B, K, 2, S]."""
+        of_vectors = self.head.vector_scorer()
+        return lambda responses: of_vectors(responses.flatten(0, 1)).view(len(responses), -1).sum(1)
 
     @property
     def place_weights(self) -> Tensor:
@@ -120,9 +120,10 @@ class TwoStreamQAConv(MapMatcher):
         super().__init__(MapLayout(one.channels, one.sizes, one.views + 1), block_bytes)
         self.specific, self.invariant = specific, invariant
 
-    def combine(self, responses: Tensor) -> Tensor:
-        """Scores [B] of responses [B, K + 1, 2, S]."""
-        return self.specific.combine(responses[:, :-1]) + self.invariant.combine(responses[:, -1:])
+    def scorer(self) -> Scorer:
+        """Of responses [B, K + 1, 2, S]."""
+        specific, invariant = self.specific.scorer(), self.invariant.scorer()
+        return lambda responses: specific(responses[:, :-1]) + invariant(responses[:, -1:])
 
     @property
     def place_weights(self) -> Tensor:

@@ -1,7 +1,7 @@
 """What the matchers of maps share: blocks of pairs of images, within a batch with gradients, and some pairs alone."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise as neighbours
 
 import torch
@@ -13,12 +13,17 @@ from passerby.matching.explanation import MatchedPlaces, matched_places
 from passerby.matching.maps import MapLayout
 from passerby.matching.response import best_responses, gallery_at_once, pairs_at_once, respond
 
-CACHED = 2**22
+CACHED = 2**21
 """Bytes of products at a time on the CPU: two cores keep them in their second-level caches."""
 ON_DEVICE = 2**28
 """The same on an accelerator, where small products are slow."""
-QUERY_BYTES = 2**27
+GATHERED = 64
+"""Gallery images that are gathered at a time: they stay in the cache."""
+QUERY_BYTES = 2**25
 """Of a batch of queries, float32, that the gallery passes by at once."""
+Scorer = Callable[[Tensor], Tensor]
+"""Scores [B] of the responses of B pairs, [B, views, 2, S]: largest inner products of the places of both images, S over all
+scales."""
 _SLICES = 4
 """Of a batch that is matched with itself: the more, the less is matched twice, and the smaller the products."""
 
@@ -39,12 +44,8 @@ class MapMatcher(nn.Module, Matcher):
         self.layout, self.block_bytes = layout, block_bytes
 
     @abstractmethod
-    def combine(self, responses: Tensor) -> Tensor:
-        """The scores [B] of B pairs.
-
-        Args:
-            responses: [B, views, 2, S], largest inner products of the places of both images, S over all scales.
-        """
+    def scorer(self) -> Scorer:
+        """What makes scores of responses, as the matcher is now; made once for many blocks."""
 
     @property
     @abstractmethod
@@ -64,12 +65,12 @@ class MapMatcher(nn.Module, Matcher):
         with torch.autocast(maps[0].device.type, enabled=False):
             views = self.layout.descriptors(self.layout.row(maps))
             by_view = [torch.cat([self._with_itself(scale) for scale in scales], dim=3) for scales in views]
-            return self.combine(torch.stack(by_view, 2).flatten(0, 1)).view(count, count)
+            return self.scorer()(torch.stack(by_view, 2).flatten(0, 1)).view(count, count)
 
     def _with_itself(self, places: Tensor) -> Tensor:
         """Responses [N, N, 2, P] of descriptors [N, P, C]; what is symmetric is matched once."""
         bounds = torch.linspace(0, len(places), min(_SLICES, len(places)) + 1).long().tolist()
-        blocks = [best_responses(places[a:], places[a:b], self._bytes(places)) for a, b in neighbours(bounds)]
+        blocks = [best_responses(places[a:], places[a:b], self._bytes) for a, b in neighbours(bounds)]
         rows = []
         for k, (start, stop) in enumerate(neighbours(bounds)):
             # What earlier slices found with this one, seen from the other side.
@@ -94,23 +95,20 @@ class MapMatcher(nn.Module, Matcher):
         for side, rows in (("query", query), ("gallery", gallery)):
             if len(rows) == 0:
                 raise PasserbyError(f"{side}: no features; matching needs at least one on each side")
+        scorer = self.scorer()
         for part in torch.split(query, max(1, QUERY_BYTES // (4 * self.layout.width))):
-            yield self._score_batch(self.layout.descriptors(part.to(self._device)), gallery)
+            yield self._score_batch(scorer, self.layout.descriptors(part.to(self._device)), gallery)
 
-    def _score_batch(self, query: list[list[Tensor]], gallery: Tensor) -> Tensor:
-        count = len(query[0][0])
-        scores = torch.empty(count, len(gallery), dtype=query[0][0].dtype)
-        places = max(self.layout.places)
-        pairs = pairs_at_once(places, query[0][0].element_size(), self._bytes(query[0][0]))
+    def _score_batch(self, scorer: Scorer, query: list[list[Tensor]], gallery: Tensor) -> Tensor:
+        like = query[0][0]
+        scores = torch.empty(len(like), len(gallery), dtype=like.dtype)
+        pairs = pairs_at_once(max(self.layout.places), like.element_size(), self._bytes)
         rows = min(gallery_at_once(pairs), len(gallery))
-        columns = min(max(1, pairs // rows), count)
-        memory = query[0][0].new_empty(rows * columns * places * places)
+        memory = self._memory(like, rows, min(max(1, pairs // rows), len(like)))
         for start in range(0, len(gallery), rows):
             block = self.layout.descriptors(gallery[start : start + rows].to(self._device))
-            for left in range(0, count, columns):
-                queries = [[scale[left : left + columns] for scale in view] for view in query]
-                found = self._score_block(queries, block, memory)
-                scores[left : left + columns, start : start + rows] = found.T
+            responses = self._respond(query, block, memory)
+            scores[:, start : start + rows] = scorer(responses.flatten(0, 1)).view(-1, len(like)).T
         return scores
 
     @torch.no_grad()
@@ -125,33 +123,41 @@ class MapMatcher(nn.Module, Matcher):
         Raises:
             PasserbyError: for rows that the matcher was not built for.
         """
-        scores = torch.empty(columns.shape, dtype=torch.promote_types(query.dtype, torch.float32))
-        places = max(self.layout.places)
-        pairs = pairs_at_once(places, 4, self._bytes(query))
-        memory = torch.empty(0)
-        for row, wanted in enumerate(columns):
-            views = self.layout.descriptors(query[row : row + 1].to(self._device))
-            if not len(memory):
-                memory = views[0][0].new_empty(min(pairs, len(wanted)) * places * places)
-            # In the order of memory: neighbours in the gallery are read together.
-            ordered, order = wanted.sort()
-            for start in range(0, len(ordered), pairs):
-                chosen = gallery.index_select(0, ordered[start : start + pairs]).to(self._device)
-                found = self._score_block(views, self.layout.descriptors(chosen), memory)
-                scores[row, order[start : start + pairs]] = found[:, 0].cpu()
+        scorer = self.scorer()
+        views = self.layout.descriptors(query.to(self._device))
+        like = views[0][0]
+        scores = torch.empty(columns.shape, dtype=like.dtype)
+        rows = min(pairs_at_once(max(self.layout.places), like.element_size(), self._bytes), columns.shape[1], GATHERED)
+        memory = self._memory(like, rows, 1)
+        # Fresh memory for every block would take more time than the products.
+        gathered, wide = gallery.new_empty(rows, gallery.shape[1]), like.new_empty(rows * gallery.shape[1])
+        # In the order of memory: neighbours in the gallery are read together.
+        ordered, order = columns.sort(1)
+        for row, (wanted, places) in enumerate(zip(ordered, order, strict=True)):
+            of_query = [[scale[row : row + 1] for scale in view] for view in views]
+            parts = []
+            for chosen in torch.split(wanted, rows):
+                found = torch.index_select(gallery, 0, chosen, out=gathered[: len(chosen)])
+                block = self.layout.descriptors(found, wide)
+                parts.append(self._respond(of_query, block, memory)[:, 0])
+            scores[row, places] = scorer(torch.cat(parts)).cpu()
         return scores
 
-    def _score_block(self, query: list[list[Tensor]], gallery: list[list[Tensor]], memory: Tensor) -> Tensor:
-        """Scores [G, Q] of a block."""
-        q, g = len(query[0][0]), len(gallery[0][0])
-        responses = memory.new_empty(g, q, self.layout.views, 2, sum(self.layout.places))
+    def _respond(self, query: list[list[Tensor]], gallery: list[list[Tensor]], memory: Tensor) -> Tensor:
+        """Responses [G, Q, views, 2, S] of a block of the gallery, of as many queries at a time as `memory` has room for."""
+        count, g = len(query[0][0]), len(gallery[0][0])
+        responses = memory.new_empty(g, count, self.layout.views, 2, sum(self.layout.places))
         for view in range(self.layout.views):
-            left = 0
-            for of_query, of_gallery in zip(query[view], gallery[view], strict=True):
-                right = left + of_query.shape[1]
-                respond(of_query, of_gallery, memory, responses[:, :, view, :, left:right])
-                left = right
-        return self.combine(responses.flatten(0, 1)).view(g, q)
+            parts = responses[:, :, view].split(list(self.layout.places), dim=3)  # type: ignore[no-untyped-call]
+            for of_query, of_gallery, out in zip(query[view], gallery[view], parts, strict=True):
+                columns = max(1, len(memory) // (g * of_query.shape[1] ** 2))
+                for left in range(0, count, columns):
+                    respond(of_query[left : left + columns], of_gallery, memory, out[:, left : left + columns])
+        return responses
+
+    def _memory(self, like: Tensor, gallery: int, queries: int) -> Tensor:
+        """Room for the products of so many pairs."""
+        return like.new_empty(gallery * queries * max(self.layout.places) ** 2)
 
     @torch.no_grad()
     def explain(self, query: Tensor, gallery: Tensor) -> list[list[MatchedPlaces]]:
@@ -178,5 +184,6 @@ class MapMatcher(nn.Module, Matcher):
     def _device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def _bytes(self, like: Tensor) -> int:
+    @property
+    def _bytes(self) -> int:
         return self.block_bytes or (CACHED if self._device.type == "cpu" else ON_DEVICE)

@@ -45,11 +45,12 @@ class MapLayout:
         self.check(maps)
         return torch.cat([m.flatten(3).permute(1, 0, 3, 2).flatten(2) for m in maps], dim=2).flatten(1)
 
-    def descriptors(self, rows: Tensor) -> list[list[Tensor]]:
+    def descriptors(self, rows: Tensor, memory: Tensor | None = None) -> list[list[Tensor]]:
         """The descriptors of each view and scale, [N, P, C] contiguous; float32 at least.
 
         Args:
             rows: [N, F].
+            memory: N x F numbers or more that take them, of their dtype, where they shall be; None: fresh memory.
 
         Raises:
             PasserbyError: for rows of another width than F.
@@ -61,9 +62,16 @@ class MapLayout:
             )
         lengths = [places * self.channels for places in self.places] * self.views
         wide = torch.promote_types(rows.dtype, torch.float32)
-        parts = [
-            part.to(wide).contiguous().view(len(rows), -1, self.channels) for part in torch.split(rows, lengths, dim=1)
-        ]
+        parts = []
+        start = 0
+        for part in torch.split(rows, lengths, dim=1):
+            shape = len(rows), part.shape[1] // self.channels, self.channels
+            if memory is None:
+                parts.append(part.to(wide).contiguous().view(shape))
+            else:
+                parts.append(memory[start : start + part.numel()].view(shape))
+                parts[-1].flatten(1).copy_(part)
+                start += part.numel()
         scales = len(self.sizes)
         return [parts[view * scales : (view + 1) * scales] for view in range(self.views)]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from passerby.matching.map_matcher import MapMatcher
+from passerby.matching.map_matcher import MapMatcher, Scorer
 from passerby.matching.maps import MapLayout
 
 
@@ -29,20 +29,23 @@ class MSQAConv(MapMatcher):
         self.vector_norm, self.linear, self.score_norm = nn.BatchNorm1d(1), nn.Linear(count, 1), nn.BatchNorm1d(1)
         nn.init.constant_(self.linear.weight, 1 / count)
 
-    def combine(self, responses: Tensor) -> Tensor:
-        """Scores [B] of responses [B, 1, 2, S]."""
-        return self.of_vectors(responses[:, 0])
+    def scorer(self) -> Scorer:
+        """Of responses [B, 1, 2, S]."""
+        of_vectors = self.vector_scorer()
+        return lambda responses: of_vectors(responses[:, 0])
 
-    def of_vectors(self, vectors: Tensor) -> Tensor:
-        """Scores [B] of the vectors of both sides, [B, 2, S]."""
-        count = vectors.shape[2]
+    def vector_scorer(self) -> Scorer:
+        """Of the vectors of both sides, [B, 2, S]."""
         if self.training:
-            normed = self.vector_norm(vectors.reshape(-1, 1, count)).view(-1, count)
-            summed = self.linear(normed).view(-1, 2).sum(1, keepdim=True)
-            normed_score: Tensor = self.score_norm(summed)
-            return normed_score[:, 0]
+            return self._normed
         weight, shift = self.folded()
-        return (vectors.reshape(-1, count) @ weight).view(-1, 2).sum(1) + shift
+        return lambda vectors: (vectors @ weight).sum(1) + shift
+
+    def _normed(self, vectors: Tensor) -> Tensor:
+        count = vectors.shape[2]
+        normed = self.vector_norm(vectors.reshape(-1, 1, count)).view(-1, count)
+        score: Tensor = self.score_norm(self.linear(normed).view(-1, 2).sum(1, keepdim=True))
+        return score[:, 0]
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Both norms and the linear layer of eval mode as one: weights [S] for either side, and a shift."""

@@ -43,8 +43,8 @@ def respond(query: Tensor, gallery: Tensor, memory: Tensor, out: Tensor) -> None
     # Gallery-major: maxima over the gallery's places run along whole rows of memory.
     torch.mm(gallery.view(-1, channels), query.view(-1, channels).T, out=products)
     pairs = products.view(g, places, q, places)
-    out[:, :, 0] = pairs.amax(1)
-    out[:, :, 1] = pairs.amax(3).transpose(1, 2)
+    torch.amax(pairs, 1, out=out[:, :, 0])
+    torch.amax(pairs, 3, out=out[:, :, 1].transpose(1, 2))
 
 
 def pairs_at_once(places: int, element_size: int, block_bytes: int) -> int:

@@ -18,6 +18,8 @@ from passerby.report.galleries import best_and_worst
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Place = tuple[float, float]
+"""(right, down) as fractions of an image's width and height."""
 LINES = 8
 """Between two images, of each scale together."""
 PAIRS = 2
@@ -125,7 +127,14 @@ def match_figure(pairs: Sequence[MatchedPair], views: Sequence[str], titles: Seq
     return figure
 
 
-def _lines(scales: Sequence[MatchedPlaces]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """Ends of the lines of all scales, as fractions of width and height; the strongest of each scale."""
-    each = max(1, LINES // len(scales))
-    return [(s.centre(query), s.centre(gallery)) for s in scales for query, gallery in s.strongest(each)]
+def _lines(scales: Sequence[MatchedPlaces]) -> list[tuple[Place, Place]]:
+    """Ends of the lines of all scales, the strongest of each scale; of lines that would hide each other one is drawn."""
+    drawn: dict[tuple[float, float], tuple[Place, Place]] = {}
+    most = max(1, LINES // len(scales))
+    for scale in scales:
+        before = len(drawn)
+        for query, gallery in scale.strongest(len(scale.in_gallery)):
+            start, end = scale.centre(query), scale.centre(gallery)
+            if len(drawn) < before + most:
+                drawn.setdefault((start[1], end[1]), (start, end))
+    return list(drawn.values())
