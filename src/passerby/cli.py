@@ -48,6 +48,10 @@ OnnxStd = Annotated[
     str | None, typer.Option("--std", help="Deviation of its input, as in 0.229,0.224,0.225 (ImageNet's).")
 ]
 OnnxBgr = Annotated[bool, typer.Option("--bgr", help="The .onnx file wants blue, green, red.")]
+UNKNOWN = (
+    "How a model with statistics of its training domains (model.norm=domain) looks at images of unknown domain: bank, nearest, "
+    "colours, experts, both or mix; by default as it was trained to."
+)
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
 
 
@@ -137,6 +141,7 @@ def evaluate(
             "[default: 200]; all: exact, and slow; 0: by the embedding alone."
         ),
     ] = None,
+    unknown: Annotated[str | None, typer.Option(help=UNKNOWN)] = None,
     device: Device = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.")] = None,
     records: Annotated[Path | None, typer.Option(help="Write one record a target into this folder.")] = None,
@@ -161,6 +166,7 @@ def evaluate(
         camera_normalise=camera_normalise,
         site=site,
         top_k=top_k,
+        unknown=unknown,
         device=device,
         json_file=json,
         records_folder=records,
@@ -193,6 +199,7 @@ def bench(
             "repeated. By default none."
         ),
     ] = None,
+    unknown: Annotated[list[str] | None, typer.Option(help=UNKNOWN + " May be repeated.")] = None,
     device: Device = "auto",
 ) -> None:
     """Train and measure recipes over seeds, cell by cell, and print the table."""
@@ -209,6 +216,7 @@ def bench(
         budget,
         device,
         adapt or ["none"],
+        unknown or [],
     )
     if failed:
         raise typer.Exit(1)

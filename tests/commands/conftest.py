@@ -52,7 +52,7 @@ def sources(people: Path) -> str:
     return f"data.sources=one={people / 'one'},two={people / 'two'}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> list[str]:
     """Overrides that make any recipe small."""
     return TINY

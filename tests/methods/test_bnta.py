@@ -16,6 +16,7 @@ from passerby.methods.base import TrainingFacts
 from passerby.methods.bnta import Bnta, BntaSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.model import Architecture, Model
+from passerby.models.norm_kinds import BankSettings
 from passerby.recipes import load_recipe
 
 SMALL = Preprocessing(height=32, width=16)
@@ -220,8 +221,11 @@ def test_what_it_refuses() -> None:
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"bnta"}))
 def test_other_methods_refuse_part_heads(name: str) -> None:
     kind = METHODS[name]
-    norm: Any = "bin" if name == "metabin" else "batch"
-    models = [Model(Architecture(backbone="test_resnet", norm=norm, stripes=stripes), SMALL) for stripes in (0, 3)]
+    norm: Any = {"metabin": "bin", "lda": "domain"}.get(name, "batch")
+    bank = BankSettings(domains=3)
+    models = [
+        Model(Architecture(backbone="test_resnet", norm=norm, bank=bank, stripes=stripes), SMALL) for stripes in (0, 3)
+    ]
     kind(models[0], facts(domains=3), kind.Settings())  # type: ignore[call-arg]
     message = rf"method\.name={name}: does not train part heads; set model\.stripes to 0"
     with pytest.raises(PasserbyError, match=message):

@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from passerby.data.images import Preprocessing
 from passerby.models.freeze import evaluating, frozen
+from passerby.models.model import Architecture, Model
 from passerby.models.norm import BatchInstanceNorm2d
+from passerby.models.norm_kinds import BankSettings
+from passerby.models.route import Route
 
 
 @pytest.fixture
@@ -90,3 +94,21 @@ def test_every_layer_is_back_in_its_own_mode(network: nn.Sequential) -> None:
     with evaluating(network):
         pass
     assert [module.training for module in network.modules()] == modes
+
+
+def test_the_statistics_of_domains_and_of_their_neck_rest_too() -> None:
+    architecture = Architecture(backbone="test_resnet", norm="domain", bank=BankSettings(domains=2))
+    model = Model(architecture, Preprocessing(height=32, width=16)).train()
+    route = Route(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]))
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    with frozen(model, "norms", hold_statistics=True):
+        assert model.neck.weight.requires_grad
+        assert not next(p for p in model.parameters() if p.ndim == 4).requires_grad
+        model(torch.randn(8, 3, 32, 16), route)
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
+    model(torch.randn(8, 3, 32, 16), route)
+    assert not any(
+        torch.equal(value, before[name])
+        for name, value in model.named_buffers()
+        if "running" in name and "neck" not in name
+    )

@@ -3,13 +3,17 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, get_args
 
 from passerby.adaptation import Adaptation, SiteProfile, parse_adaptation
 from passerby.adaptation.on_splits import AdaptedFeatures, site_features
+from passerby.errors import PasserbyError, nearest
 from passerby.evaluation.measure import SplitFeatures, embedded
 from passerby.evaluation.targets import Target
 from passerby.models.embedder import Embedder
+from passerby.models.matching_model import MatchingModel
+from passerby.models.model import Model
+from passerby.models.unknown import Unknown
 
 CAMERA = "camera"
 LONGEST = 120
@@ -18,15 +22,17 @@ LONGEST = 120
 
 @dataclass(frozen=True)
 class How:
-    """An adaptation of the model, camera normalisation of its embeddings, both or neither.
+    """An adaptation of the model, camera normalisation of its embeddings, both or neither; and the way it looks at images.
 
     Attributes:
         adaptation: of the model; None leaves it as it is.
         camera: whether the embeddings of each camera are normalised.
+        unknown: how a model with domain norms looks at images of unknown domain; None: as it was trained to.
     """
 
     adaptation: Adaptation | None = None
     camera: bool = False
+    unknown: Unknown | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -43,18 +49,63 @@ class How:
         return cls(parse_adaptation(text.strip()))
 
     def __str__(self) -> str:
-        """As a record says it: `adabn + camera`; empty for neither."""
+        """As a record says it: `adabn + camera`; empty for neither. `unknown` stands in a record by itself."""
         return _in_words(self.adaptation.text() if self.adaptation else None, self.camera)
 
     def arguments(self) -> list[str]:
         """What `passerby evaluate` is told."""
         adapt = [] if self.adaptation is None else ["--adapt", self.adaptation.text()]
-        return [*adapt, "--camera-normalise"] if self.camera else adapt
+        unknown = [] if self.unknown is None else ["--unknown", self.unknown]
+        return [*adapt, *(["--camera-normalise"] if self.camera else []), *unknown]
 
 
-def record_name(target: str, adapted: str | None = None) -> str:
-    """File name of a target's record: `viper.json`, `viper+adabn+camera.json`."""
+def parse_unknown(text: str) -> Unknown:
+    """Reads a way to look at images of unknown domain.
+
+    Raises:
+        PasserbyError: when there is none of that name.
+    """
+    for known in get_args(Unknown):
+        if text.strip() == known:
+            way: Unknown = known
+            return way
+    raise PasserbyError(f"--unknown: no way '{text}'; {nearest(text, get_args(Unknown))}")
+
+
+def look_as(embedder: Embedder, unknown: Unknown | None) -> Unknown | None:
+    """Has a model look at images of unknown domain that way.
+
+    Args:
+        embedder: the model.
+        unknown: the way; None leaves it as it was trained to.
+
+    Returns:
+        the way that it looks at them now; None for a model that looks at all images alike.
+
+    Raises:
+        PasserbyError: when one is asked for and the model has no domain norms.
+    """
+    if isinstance(embedder, MatchingModel):
+        if unknown is not None:
+            raise PasserbyError(
+                f"--unknown {unknown}: this model looks at every image in all the ways of its matcher; leave it out"
+            )
+        return None
+    if not isinstance(embedder, Model) or not embedder.domains:
+        if unknown is not None:
+            raise PasserbyError(
+                f"--unknown {unknown}: the model has no statistics of domains, it looks at all images alike; leave it out"
+            )
+        return None
+    if unknown is not None:
+        embedder.unknown = unknown
+    return embedder.unknown
+
+
+def record_name(target: str, adapted: str | None = None, unknown: Unknown | None = None) -> str:
+    """File name of a target's record: `viper.json`, `viper+adabn+camera.json`, `viper+unknown=experts.json`."""
     how = "+" + re.sub(r"[^\w.=+-]+", "", adapted) if adapted else ""
+    how += f"+unknown={unknown}" if unknown else ""
     if len(how) > LONGEST:  # file systems take 255 bytes in all
         how = f"{how[:LONGEST]}-{hashlib.sha256(how.encode()).hexdigest()[:8]}"
     return f"{target}{how}.json"
@@ -93,7 +144,7 @@ def fit_to(embedder: Embedder, target: Target, how: How | SiteProfile, flip: boo
         made = _in_words(how.card.method if how.tensors else None, how.cameras is not None)
         images = how.card.images if how.tensors else None
         return Fitted(features, f"site {how.card.tensors_sha256[:8]} ({made})", images)
-    if how == How():
+    if how.adaptation is None and not how.camera:
         return Fitted(embedded(embedder, target, flip=flip, progress=progress))
     adapted = AdaptedFeatures(embedder, target, how.adaptation, how.camera, flip, progress=progress)
     return Fitted(adapted, str(how), adapted.images if how.adaptation else None)

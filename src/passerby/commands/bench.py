@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from passerby.commands.adapted import How
+from passerby.commands.adapted import How, parse_unknown
 from passerby.commands.bench_cell import BenchCell, plain_name
 from passerby.commands.unseen import LEFT_OUT
 from passerby.data.protocols import get_protocol
@@ -19,8 +20,9 @@ from passerby.evaluation.overlap import check_disjoint
 from passerby.evaluation.records import Record, read_record
 from passerby.evaluation.targets import open_target
 from passerby.files import write_text
+from passerby.models.norm_kinds import BANKED
 from passerby.recipes import load_recipe
-from passerby.recipes.recipe import Budget
+from passerby.recipes.recipe import Budget, Recipe
 from passerby.report.table import markdown_table
 
 
@@ -35,6 +37,7 @@ def bench(
     budget: Budget,
     device: str,
     ways: Sequence[str] = ("none",),
+    unknown: Sequence[str] = (),
 ) -> int:
     """Runs every cell that has no record yet, prints and writes OUT/table.md, and returns the number of failed cells.
 
@@ -53,12 +56,14 @@ def bench(
         device: as in train.
         ways: how each trained model is fitted to a target before it is measured, as `How.parse` reads it; a cell trains once
             and has a record for each.
+        unknown: how each trained model looks at images of unknown domain, as in evaluate; every one is combined with every way.
 
     Raises:
         PasserbyError: for bad input, before anything runs.
     """
     console = Console()
-    parsed = tuple(map(How.parse, ways))
+    looks = [parse_unknown(look) if look else None for look in unknown or ("",)]
+    parsed = tuple(replace(How.parse(way), unknown=look) for way in ways for look in looks)
     cells = list(_cells(recipes, out, tuple(overrides), protocol, tuple(targets), seeds, budget, parsed))
     open_cells = [cell for cell in cells if not cell.finished]
     _check_data(open_cells, data_root)
@@ -129,7 +134,15 @@ def _cells(
                 digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
                 label = f"{Path(name).stem}-{budget}-{'+'.join(map(plain_name, part.targets))}-s{seed}-{digest}"
                 folder = out / "cells" / label
-                yield BenchCell(name, tuple(own), budget, seed, recipe, part.targets, ways, protocol, folder)
+                looks = _looks(ways, recipe)
+                yield BenchCell(name, tuple(own), budget, seed, recipe, part.targets, looks, protocol, folder)
+
+
+def _looks(ways: tuple[How, ...], recipe: Recipe) -> tuple[How, ...]:
+    """The ways that are different for a recipe's model: its own way to look is no second one, a plain model has but one."""
+    same = {None, recipe.model.unknown}
+    looks = (replace(w, unknown=None) if recipe.model.norm not in BANKED or w.unknown in same else w for w in ways)
+    return tuple(dict.fromkeys(looks))
 
 
 def _check_data(cells: Sequence[BenchCell], data_root: Path) -> None:

@@ -50,7 +50,8 @@ class BenchCell:
         return all(self._measured(how) for how in self.ways)
 
     def _measured(self, how: How) -> bool:
-        return all((self.records / record_name(plain_name(target), str(how))).exists() for target in self.targets)
+        names = [record_name(plain_name(target), str(how), how.unknown) for target in self.targets]
+        return all((self.records / name).exists() for name in names)
 
     def _trained(self) -> float:
         """Share of the training that the newest log says is done, at most 0.95: measuring comes after."""

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from passerby.adaptation import SiteProfile, parse_adaptation
-from passerby.commands.adapted import Fitted, How, fit_to, record_name
+from passerby.commands.adapted import Fitted, How, fit_to, look_as, parse_unknown, record_name
 from passerby.commands.device import torch_device
 from passerby.commands.top_k import Matching, parse_top_k
 from passerby.commands.unseen import LEFT_OUT, check_protocol, check_unseen
@@ -28,6 +28,7 @@ from passerby.models.load import load, model_folder
 from passerby.models.model import Model
 from passerby.models.onnx import OnnxCard
 from passerby.models.saved import ModelCard, code_version, current_versions, load_card
+from passerby.models.unknown import Unknown
 from passerby.report.table import console_table
 
 
@@ -43,6 +44,7 @@ def evaluate(
     camera_normalise: bool = False,
     site: str | Path | None = None,
     top_k: str | int | None = None,
+    unknown: str | None = None,
     device: str = "auto",
     json_file: str | Path | None = None,
     records_folder: str | Path | None = None,
@@ -66,6 +68,8 @@ def evaluate(
         site: a site profile that the model wears; what it was made from must not be what is measured on.
         top_k: gallery images of each query, the best by the embedding, that the model's matcher ranks: a number, `all`, or 0 to rank
             by the embedding alone; None: 200 for a model with a matcher.
+        unknown: how a model with domain norms looks at images of unknown domain (`passerby.models.unknown`); None: as its card
+            says.
         device: `auto`, `cpu`, `gpu` or `mps`.
         json_file: where the metrics go, as JSON.
         records_folder: where the records go, one file a target.
@@ -87,11 +91,13 @@ def evaluate(
     for file in (json_file, report_file):
         refuse_folder(file)
     model, data_root = Path(model), Path(data_root)
-    how = How(None if adapt is None else parse_adaptation(adapt), camera_normalise)
-    if site is not None and how != How():
+    asked = None if unknown is None else parse_unknown(unknown)
+    how = How(None if adapt is None else parse_adaptation(adapt), camera_normalise, asked)
+    if site is not None and (adapt is not None or camera_normalise):
         raise PasserbyError("--site: a profile says how to adapt; leave out --adapt and --camera-normalise")
     profile = None if site is None else SiteProfile.load(site)
     embedder = load(model, torch_device(device), onnx_card)
+    looked = look_as(embedder, asked)
     matching = parse_top_k(top_k, embedder)
     if isinstance(matching, Matching) and (how != How() or profile is not None or rerank or flip):
         raise PasserbyError(
@@ -120,27 +126,32 @@ def evaluate(
         seconds = time.perf_counter() - started
         if target.note:
             console.print(f"{target.name}: {target.note}", style="yellow", markup=False, soft_wrap=True)
-        records.append(_record(model, card, measurement, protocol, flip, fitted, matching, seconds))
+        records.append(_record(model, card, measurement, protocol, flip, fitted, matching, looked, seconds))
         measurements.append(measurement)
         if records_folder is not None:
-            write_record(Path(records_folder) / record_name(target.name, fitted.adapted), records[-1])
+            write_record(Path(records_folder) / record_name(target.name, fitted.adapted, asked), records[-1])
     console.print(console_table(records))
     if json_file is not None:
         write_text(Path(json_file), json.dumps(summary(records), indent=1) + "\n")
     if report_file is not None:
+        from passerby.report.bank import bank_cards
         from passerby.report.gates import gate_cards
         from passerby.report.html import write_report
         from passerby.report.matches import match_cards
 
         run = model_folder(model).parent if card is not None else None
-        lines = [] if matching is None else match_cards(matching.model, measurements, _experts(card))
+        pictures = []
+        if isinstance(embedder, Model):
+            pictures += [*gate_cards(embedder, run), *bank_cards(embedder, _domains(card))]
+        if matching is not None:
+            pictures += match_cards(matching.model, measurements, _domains(card))
         write_report(
             Path(report_file),
             f"{model.name} on {', '.join(t.name for t in opened)}",
             records,
             measurements,
             introduction,
-            [*(gate_cards(embedder, run) if isinstance(embedder, Model) else []), *lines],
+            pictures,
         )
         console.print(f"report: {report_file}")
     return records
@@ -154,6 +165,7 @@ def _record(
     flip: bool,
     fitted: Fitted,
     matching: Matching | None,
+    looked: Unknown | None,
     seconds: float,
 ) -> Record:
     target = measurement.target
@@ -174,6 +186,7 @@ def _record(
         flip_averaged=flip,
         adapted=fitted.adapted,
         adapted_images=fitted.images,
+        unknown=looked,
         model=model.stem if card is None else model.resolve().name,
         weights_sha256=card.weights_sha256 if card else sha256(model),
         training=None if card is None else _trained(card),
@@ -199,12 +212,12 @@ def _trained(card: ModelCard) -> Trained:
     )
 
 
+def _domains(card: ModelCard | None) -> list[str]:
+    """Names of the domains whose statistics a model has, as far as its card tells them."""
+    return list(card.domains) if card else []
+
+
 def _digest(recipe: dict[str, Any]) -> str:
     """Of the recipe without its sources, which a record names by themselves."""
     rest = {**recipe, "data": {key: value for key, value in recipe.get("data", {}).items() if key != "sources"}}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _experts(card: ModelCard | None) -> tuple[str, ...]:
-    """Names of the domains that a model's experts were trained on."""
-    return () if card is None else tuple(card.familiar) or tuple(t.domain for t in card.trained_on)

@@ -126,6 +126,7 @@ def train(
         seconds=cost.seconds,
         peak_mib=cost.peak_mib,
         trained_on=tuple(_describe(source, training_set) for source in sources),
+        domains=facts.domain_names,
         ancestors=() if parent is None else _lineage(parent[1]),
         familiar=_familiar(model, training_set, seed),
         versions=current_versions(),

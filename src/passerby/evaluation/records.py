@@ -81,6 +81,8 @@ class Record(BaseModel):
     """Test-time adaptation with its parameters, `+ camera` for camera normalisation; null for none."""
     adapted_images: float | None = None
     """How many unlabelled images of the target each split adapted to, on average; null where the model stayed as it was."""
+    unknown: str | None = None
+    """How a model with statistics of its training domains looked at images of unknown domain; null for other models."""
     model: str
     weights_sha256: str
     training: Trained | None

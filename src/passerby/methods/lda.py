@@ -26,9 +26,9 @@ class LdaSettings(BagOfTricksSettings):
     name: Literal["lda"] = "lda"
     aligned_weight: float = Field(1.0, ge=0)
     """Of cross-entropy and triplet in mode A, beside 1 in mode E; 0 trains without Anti-Normalization."""
-    consistency_weight: float = Field(0.1, ge=0)
+    consistency_weight: float = Field(1.0, ge=0)
     """Of L_consis."""
-    alignment_weight: float = Field(0.1, ge=0)
+    alignment_weight: float = Field(1.0, ge=0)
     """Of L_align; it counts from where mode A begins."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Fraction of the run before mode A begins: the bank has to be filled first."""

@@ -75,6 +75,8 @@ class ModelCard(BaseModel):
     peak_mib: float
     """Peak memory of the training: of the GPU where one was used, else of the process."""
     trained_on: tuple[TrainedOn, ...]
+    domains: tuple[str, ...] = ()
+    """What counted as a domain in training, in order: sources, or cameras of one."""
     ancestors: tuple[Ancestor, ...] = ()
     """Models that its training started from (--init-from), the nearest first; none: from ImageNet or from nothing."""
     familiar: dict[str, float] = {}

@@ -78,6 +78,7 @@ def row_key(record: Record) -> tuple[str, ...]:
         ""
         if record.matcher == "cosine"
         else f"+ {record.matcher} on {'all' if record.matched is None else record.matched}",
+        f"by {record.unknown}" if record.unknown else "",
         "+ " + record.adapted if record.adapted else "",
         "+ re-ranking" if record.reranked else "",
         "+ flip" if record.flip_averaged else "",

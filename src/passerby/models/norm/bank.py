@@ -25,6 +25,18 @@ class Bank(NamedTuple):
         mean = self.mean.mean(0)
         return mean, (self.variance + (self.mean - mean).square()).mean(0)
 
+    def distances(self, eps: float) -> Tensor:
+        """How far the domains lie from each other: root mean square over channels of Wasserstein's distance, [K, K].
+
+        Each channel is in units of its pooled deviation, as in `nearest`.
+
+        Args:
+            eps: added to a variance.
+        """
+        unit = (self.pooled()[1] + eps).rsqrt()
+        points = torch.cat([self.mean * unit, self.variance.sqrt() * unit], 1)
+        return (points[:, None] - points).square().sum(2).div(self.mean.shape[1]).sqrt()
+
     def nearest(self, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
         """The domain whose Gaussians lie nearest to an image's, int64 [N].
 
