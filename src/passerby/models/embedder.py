@@ -75,7 +75,7 @@ class Embedder(ABC):
         elif isinstance(images, (str, Path)):
             crops = [images]
         rows = []
-        for pixels in self.batches(crops, batch_size, progress):
+        for pixels in self.pixel_batches(crops, batch_size, progress):
             raw = self.embed_batch(pixels)
             if flip:
                 raw = F.normalize(raw) + F.normalize(self.embed_batch(pixels.flip(3)))
@@ -85,7 +85,7 @@ class Embedder(ABC):
             return self.embed_batch(black.to(self.device)).float().cpu()[:0].clone()
         return torch.cat(rows)
 
-    def batches(
+    def pixel_batches(
         self, images: Sequence[str | Path | np.ndarray], batch_size: int = BATCH, progress: bool = False
     ) -> Iterator[Tensor]:
         """Yields the pixels of images, uint8 [n, 3, H, W] where batches have to be.

@@ -141,7 +141,7 @@ class MatchingModel(Model):
         embeddings = torch.empty(len(images), self.dimension)
         rows = half_rows(len(images), self.matcher.layout.width, folder or cache_folder())
         start = 0
-        for pixels in self.batches(images, progress=progress):
+        for pixels in self.pixel_batches(images, progress=progress):
             stop = start + len(pixels)
             embeddings[start:stop], rows[start:stop] = self.describe_batch(pixels)
             start = stop
