@@ -141,6 +141,8 @@ def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[...
         "baseline trainer.lr=1",
         "baseline + re-ranking",
         "baseline + flip",
+        "baseline + qaconv on 200",
+        "baseline + qaconv on all",
         "baseline + adabn on 100 images",
         "m",
     ]
