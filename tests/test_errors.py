@@ -1,6 +1,6 @@
 """Hints about unknown names."""
 
-from passerby.errors import PasserbyError, nearest
+from passerby.errors import PasserbyError, first_of, nearest
 
 
 def test_nearest_names_the_nearest() -> None:
@@ -17,3 +17,9 @@ def test_nearest_takes_any_iterable_once() -> None:
 
 def test_the_error_is_its_message() -> None:
     assert str(PasserbyError("what: where; how to mend")) == "what: where; how to mend"
+
+
+def test_the_first_of_many_names_and_how_many_more() -> None:
+    assert first_of(["a", "b"]) == first_of(["a", "b"], 2) == "a, b"
+    assert first_of([*"abcd"], 2) == "a, b and 2 more"
+    assert first_of([]) == ""

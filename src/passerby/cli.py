@@ -136,6 +136,13 @@ def evaluate(
         ),
     ] = False,
     site: Annotated[Path | None, typer.Option(help="Wear this site profile (`passerby adapt`).")] = None,
+    top_k: Annotated[
+        str | None,
+        typer.Option(
+            help="For a model with a matcher: how many gallery images of each query, the best by the embedding, the matcher ranks "
+            "[default: 200]; all: exact, and slow; 0: by the embedding alone."
+        ),
+    ] = None,
     unknown: Annotated[str | None, typer.Option(help=UNKNOWN)] = None,
     device: Device = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the metrics as JSON.")] = None,
@@ -160,6 +167,7 @@ def evaluate(
         adapt=adapt,
         camera_normalise=camera_normalise,
         site=site,
+        top_k=top_k,
         unknown=unknown,
         device=device,
         json_file=json,

@@ -1,7 +1,7 @@
 """The one error that people are meant to see: what is wrong, where, and how to mend it."""
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -43,3 +43,9 @@ def explain_system_error(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     remedy = _REMEDIES.get(error.errno or 0, "look at the path and the disk, and try again")
     return f"{where}{reason[0].lower()}{reason[1:]}; {remedy}"
+
+
+def first_of(names: Sequence[str], most: int = 10) -> str:
+    """Names in words, at most so many of them: `a, b and 3 more`."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

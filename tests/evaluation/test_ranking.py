@@ -10,11 +10,11 @@ from torch.nn.functional import normalize
 
 from passerby.errors import PasserbyError
 from passerby.evaluation.ranking import Ranker, rank, rank_scores
-from passerby.evaluation.ranking_blocks import cosine_blocks
 from passerby.evaluation.ranking_labels import Labels
 from passerby.evaluation.ranking_pairs import PairCounter, pair_histogram
 from passerby.evaluation.ranking_topk import largest, top_k, top_k_scores
 from passerby.evaluation.single_shot import single_shot_cmc
+from passerby.matching.cosine import Cosine
 
 
 class Case:
@@ -141,7 +141,7 @@ def test_rank_takes_the_cosine() -> None:
     expected = rank_scores([query @ gallery.T], Labels(*labels))
     assert result.mean_ap == pytest.approx(expected.mean_ap)
     assert 0.1 < result.mean_ap < 0.9
-    blocks = [block.clone() for block in cosine_blocks(query, gallery, 3 * 500)]
+    blocks = [block.clone() for block in Cosine(3 * 500).blocks(query, gallery)]
     np.testing.assert_allclose(torch.cat(blocks), query @ gallery.T, atol=1e-6)
     assert [len(b) for b in blocks] == [3] * 13 + [1]
 
@@ -185,7 +185,7 @@ def test_scores_stay_as_they_were() -> None:
 def test_tpr_at_fpr() -> None:
     query, gallery, *labels = task(200, 600, 20)
     query_ids, ids, query_cameras, cameras = labels
-    histogram = pair_histogram(cosine_blocks(query, gallery, 10_000), Labels(*labels))
+    histogram = pair_histogram(Cosine(10_000).blocks(query, gallery), Labels(*labels))
     scores, same_id = query @ gallery.T, query_ids[:, None] == ids
     same = scores[same_id & (query_cameras[:, None] != cameras)].numpy()
     different = np.sort(scores[~same_id].numpy())[::-1]

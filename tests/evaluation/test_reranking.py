@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from passerby.errors import PasserbyError
 from passerby.evaluation.reranking import rerank
+from passerby.matching.cosine import Cosine
 
 
 def dense(query: torch.Tensor, gallery: torch.Tensor, k1: int, k2: int, lambda_value: float) -> NDArray[np.float64]:
@@ -81,7 +82,7 @@ def test_equal_however_it_is_cut(at_once: int, monkeypatch: pytest.MonkeyPatch) 
     query, gallery = clusters(1, 20, 150, people=10, width=32)
     whole = rerank(query, gallery)
     monkeypatch.setattr("passerby.evaluation.reranking.AT_ONCE", at_once)
-    monkeypatch.setattr("passerby.evaluation.reranking.cosine_blocks", lambda a, b: (part @ b.T for part in a.split(7)))
+    monkeypatch.setattr("passerby.evaluation.reranking.Cosine", lambda: Cosine(7 * 170))
     np.testing.assert_allclose(rerank(query, gallery), whole, atol=1e-6)
 
 

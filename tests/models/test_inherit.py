@@ -7,6 +7,7 @@ from passerby.data.images import Preprocessing
 from passerby.errors import PasserbyError
 from passerby.models.backbone import Backbone
 from passerby.models.inherit import Inherited, take_backbone, take_rest
+from passerby.models.matching_model import build_model
 from passerby.models.model import Architecture, Model
 
 SMALL = Preprocessing(height=32, width=32)
@@ -18,7 +19,7 @@ def model(backbone: str = "test_resnet", parent: Model | None = None, **choices:
             take_backbone(built, parent)
 
     architecture = Architecture.model_validate({"backbone": backbone, **choices})
-    return Model(architecture, SMALL, prepare)
+    return build_model(architecture, SMALL, prepare)
 
 
 def scrambled(seed: int = 3, **choices: object) -> Model:
@@ -100,4 +101,18 @@ def test_statistics_of_domains_are_pooled_where_there_are_none(affine: str) -> N
     # With as many domains everything is taken as it is.
     twin, whole = start(parent, norm="domain-ibn-a", bank={"domains": 3, "affine": affine})
     assert all(torch.equal(twin.state_dict()[key], value) for key, value in theirs.items())
+    assert (whole.new, whole.left) == ((), ())
+
+
+def test_a_network_that_ends_early_goes_into_a_whole_one() -> None:
+    early = {"stages": ["layer2", "layer3"], "matcher": {"kind": "qaconv", "channels": 8}}
+    parent = scrambled(**early)
+    child, inherited = start(parent)
+    assert torch.equal(
+        child.state_dict()["backbone.network.conv1.0.weight"], parent.state_dict()["backbone.network.conv1.0.weight"]
+    )
+    assert all(name.startswith("backbone.network.layer4.") or name == "neck" for name in inherited.new)
+    assert "matcher.linear" in inherited.left
+    twin, whole = start(parent, **early)
+    assert all(torch.equal(twin.state_dict()[key], value) for key, value in parent.state_dict().items())
     assert (whole.new, whole.left) == ((), ())

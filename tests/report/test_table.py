@@ -128,10 +128,12 @@ def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[...
         entry("viper", 0.4, overrides=("trainer.lr=1",)),
         entry("viper", 0.4, reranked=True),
         entry("viper", 0.4, flip_averaged=True),
+        entry("viper", 0.4, matcher="qaconv", matched=200),
+        entry("viper", 0.4, matcher="qaconv"),
         entry("viper", 0.4, adapted="adabn on 100 images"),
         entry("viper", 0.4, training=None),
     ]
-    assert len({row_key(record) for record in [plain, *others]}) == 7
+    assert len({row_key(record) for record in [plain, *others]}) == 9
     names = [cells(line)[0] for line in markdown_table([plain, *others]).splitlines()[2:]]
     assert names == [
         "baseline",
@@ -139,6 +141,8 @@ def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[...
         "baseline trainer.lr=1",
         "baseline + re-ranking",
         "baseline + flip",
+        "baseline + qaconv on 200",
+        "baseline + qaconv on all",
         "baseline + adabn on 100 images",
         "m",
     ]

@@ -11,6 +11,7 @@ from passerby.errors import PasserbyError, nearest
 from passerby.evaluation.measure import SplitFeatures, embedded
 from passerby.evaluation.targets import Target
 from passerby.models.embedder import Embedder
+from passerby.models.matching_model import MatchingModel
 from passerby.models.model import Model
 from passerby.models.unknown import Unknown
 
@@ -84,6 +85,12 @@ def look_as(embedder: Embedder, unknown: Unknown | None) -> Unknown | None:
     Raises:
         PasserbyError: when one is asked for and the model has no domain norms.
     """
+    if isinstance(embedder, MatchingModel):
+        if unknown is not None:
+            raise PasserbyError(
+                f"--unknown {unknown}: this model looks at every image in all the ways of its matcher; leave it out"
+            )
+        return None
     if not isinstance(embedder, Model) or not embedder.domains:
         if unknown is not None:
             raise PasserbyError(

@@ -13,11 +13,13 @@ from rich.console import Console
 from passerby.adaptation import SiteProfile, parse_adaptation
 from passerby.commands.adapted import Fitted, How, fit_to, look_as, parse_unknown, record_name
 from passerby.commands.device import torch_device
+from passerby.commands.top_k import Matching, parse_top_k
 from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR, check_protocol, check_unseen
 from passerby.commands.warnings import warn
 from passerby.data.protocols import get_protocol
 from passerby.data.sources import listing_digest
 from passerby.errors import PasserbyError
+from passerby.evaluation.cascade import MatchedTarget
 from passerby.evaluation.measure import Measurement, measure
 from passerby.evaluation.records import Record, Trained, summary, write_record
 from passerby.evaluation.targets import open_target
@@ -41,6 +43,7 @@ def evaluate(
     adapt: str | None = None,
     camera_normalise: bool = False,
     site: str | Path | None = None,
+    top_k: str | int | None = None,
     unknown: str | None = None,
     device: str = "auto",
     json_file: str | Path | None = None,
@@ -64,6 +67,8 @@ def evaluate(
             gallery of each split, without labels.
         camera_normalise: normalise the embeddings of each camera, see `AdaptedFeatures`.
         site: a site profile that the model wears; what it was made from must not be what is measured on.
+        top_k: gallery images of each query, the best by the embedding, that the model's matcher ranks: a number, `all`, or 0 to rank
+            by the embedding alone; None: 200 for a model with a matcher.
         unknown: how a model with domain norms looks at images of unknown domain (`passerby.models.unknown`); None: as its card
             says.
         device: `auto`, `cpu`, `gpu` or `mps`.
@@ -94,6 +99,12 @@ def evaluate(
     profile = None if site is None else SiteProfile.load(site)
     embedder = load(model, torch_device(device), onnx_card)
     looked = look_as(embedder, asked)
+    matching = parse_top_k(top_k, embedder)
+    if isinstance(matching, Matching) and (how != How() or profile is not None or rerank or flip):
+        raise PasserbyError(
+            "--top-k: adaptation, camera normalisation, re-ranking and flip averaging work on embeddings; add --top-k 0 to rank "
+            "by these alone"
+        )
     card = None if model.suffix == ".onnx" else load_card(model_folder(model))
     check_protocol(protocol, card, targets)
     warn(targets)
@@ -110,12 +121,16 @@ def evaluate(
     records, measurements = [], []
     for target in opened:
         started = time.perf_counter()
-        fitted = fit_to(embedder, target, profile or how, flip, console.is_terminal)
-        measurement = measure(target, fitted.features, reranked=rerank, progress=console.is_terminal)
+        if matching is None:
+            fitted, scores = fit_to(embedder, target, profile or how, flip, console.is_terminal), None
+        else:
+            matched = MatchedTarget(matching.model, target, matching.k, console.is_terminal)
+            fitted, scores = Fitted(matched.features), matched.scores
+        measurement = measure(target, fitted.features, scores=scores, reranked=rerank, progress=console.is_terminal)
         seconds = time.perf_counter() - started
         if target.note:
             console.print(f"{target.name}: {target.note}", style="yellow", markup=False, soft_wrap=True)
-        records.append(_record(model, card, measurement, protocol, flip, fitted, looked, seconds))
+        records.append(_record(model, card, measurement, protocol, flip, fitted, matching, looked, seconds))
         measurements.append(measurement)
         if records_folder is not None:
             write_record(Path(records_folder) / record_name(target.name, fitted.adapted, asked), records[-1])
@@ -126,23 +141,24 @@ def evaluate(
         from passerby.report.bank import bank_cards
         from passerby.report.gates import gate_cards
         from passerby.report.html import write_report
+        from passerby.report.matches import match_cards
         from passerby.report.pairs import curve_cards
 
         run = model_folder(model).parent if card is not None else None
+        pictures = []
+        if isinstance(embedder, Model):
+            pictures += [*gate_cards(embedder, run), *bank_cards(embedder, _domains(card))]
+        if matching is not None:
+            pictures += match_cards(matching.model, measurements, _domains(card))
+        if run is not None:
+            pictures += curve_cards(run)
         write_report(
             Path(report_file),
             f"{model.name} on {', '.join(t.name for t in opened)}",
             records,
             measurements,
             introduction,
-            [
-                *(
-                    [*gate_cards(embedder, run), *bank_cards(embedder, _domains(card))]
-                    if isinstance(embedder, Model)
-                    else []
-                ),
-                *([] if run is None else curve_cards(run)),
-            ],
+            pictures,
         )
         console.print(f"report: {report_file}")
     return records
@@ -155,6 +171,7 @@ def _record(
     protocol: str,
     flip: bool,
     fitted: Fitted,
+    matching: Matching | None,
     looked: Unknown | None,
     seconds: float,
 ) -> Record:
@@ -170,6 +187,8 @@ def _record(
         gallery=sum(len(split.gallery) for split in target.splits),
         target_listing_sha256=listing_digest(target.samples),
         metrics=measurement.metrics(),
+        matcher="cosine" if matching is None else matching.name,
+        matched=None if matching is None else matching.k,
         reranked=measurement.reranked,
         flip_averaged=flip,
         adapted=fitted.adapted,

@@ -16,7 +16,7 @@ from passerby.commands.training_sources import FilmSources, open_training
 from passerby.data.images import Pixels, Preprocessing
 from passerby.data.settings import DataSettings
 from passerby.denormals import denormals_are_zero
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, first_of
 from passerby.files import write_text
 from passerby.methods import get_method
 from passerby.methods.base import TrainingFacts
@@ -24,6 +24,7 @@ from passerby.methods.film import FilmSettings
 from passerby.models.backbone import Backbone, load_imagenet
 from passerby.models.inherit import take_backbone, take_rest
 from passerby.models.load import model_folder
+from passerby.models.matching_model import build_model
 from passerby.models.model import Architecture, Model
 from passerby.models.norm_kinds import BANKED
 from passerby.models.saved import (
@@ -163,13 +164,13 @@ def _build_model(
             given = None if settings.weights in (None, "hub") else Path(str(settings.weights))
             load_imagenet(backbone, packaged if settings.weights is None and packaged.is_file() else given)
 
-    model = Model(architecture, preprocessing, prepare)
+    model = build_model(architecture, preprocessing, prepare)
     if parent is not None:
         inherited = take_rest(model, parent)
         if inherited.new or inherited.left:
             Console(stderr=True).print(
-                f"--init-from: {inherited.taken} tensors taken; starts anew: {', '.join(inherited.new) or 'nothing'}; left "
-                f"behind: {', '.join(inherited.left) or 'nothing'}",
+                f"--init-from: {inherited.taken} tensors taken; starts anew: {first_of(inherited.new) or 'nothing'}; left "
+                f"behind: {first_of(inherited.left) or 'nothing'}",
                 style="yellow",
                 markup=False,
                 soft_wrap=True,

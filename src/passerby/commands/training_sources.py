@@ -12,10 +12,11 @@ from passerby.commands.fitting import FilmData, TrainingData
 from passerby.commands.warnings import warn
 from passerby.data.images import Pixels, Preprocessing
 from passerby.data.people import write_people
+from passerby.data.sampling import BatchSampler
 from passerby.data.sources import Source, by_camera, by_domain, listing_digest, open_sources
 from passerby.data.training_set import TrainingSet, build_sampler
 from passerby.data.video.film_set import FilmBatch, FilmSet, steps_of_crops, steps_of_epochs
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, first_of
 from passerby.methods import get_method
 from passerby.methods.base import Method
 from passerby.models.saved import TrainedOn
@@ -87,7 +88,7 @@ class LabelledSources:
             domain_names=tuple(training_set.domains),
             steps=self._recipe.trainer.max_steps or self._recipe.trainer.max_epochs * sampler.batches,
             trained_on=tuple(_describe(source, training_set) for source in self._sources),
-            data=lambda method: TrainingData(training_set, sampler, method.second_sampler(training_set)),
+            data=lambda method: _batches(method, training_set, sampler),
             examples=lambda: _examples(training_set, self._seed),
         )
 
@@ -151,7 +152,7 @@ class FilmSources:
                     images=shards.crops,
                     listing_sha256=digest,
                     terms="film; its owner says how it may be used",
-                    film=_film_names([film.name for film in shards.films]),
+                    film=first_of([film.name for film in shards.films]),
                     hours=round(sum(key.shot.end - key.shot.start for key in shards.shots) / 3600, 4),
                 )
                 for name, digest, shards in sets
@@ -188,11 +189,6 @@ def shard_folders(specs: Sequence[str], data_root: Path) -> list[Path]:
     return folders
 
 
-def _film_names(names: Sequence[str], most: int = 10) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
 def _describe(source: Source, training_set: TrainingSet) -> TrainedOn:
     trained = [s for s in training_set.samples if s.dataset == source.domain]
     people = {s.identity for s in trained}
@@ -204,6 +200,11 @@ def _describe(source: Source, training_set: TrainingSet) -> TrainedOn:
         listing_sha256=listing_digest(source.samples),
         terms=source.dataset.reference,
     )
+
+
+def _batches(method: Method, training_set: TrainingSet, sampler: BatchSampler) -> TrainingData:
+    method.prepare_sampler(sampler, training_set)
+    return TrainingData(training_set, sampler, method.second_sampler(training_set))
 
 
 def _examples(training_set: TrainingSet, seed: int) -> dict[str, Pixels]:

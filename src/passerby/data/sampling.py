@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ class BatchSampler(ABC):
     Attributes:
         batch_size: images in a batch.
         batches: batches in an epoch.
+        kept: what decides an epoch beside seed and epoch, if anything does; it is part of a checkpoint.
     """
 
     batch_size: int
@@ -24,6 +26,7 @@ class BatchSampler(ABC):
     def __init__(self, seed: int) -> None:
         """`seed` fixes every epoch."""
         self.seed = seed
+        self.kept: dict[str, Any] = {}
 
     @abstractmethod
     def epoch(self, epoch: int) -> Indices:
@@ -191,13 +194,14 @@ class BatchStream:
         batch: Indices = self._batches[place, self._share]
         return batch
 
-    def state_dict(self) -> dict[str, int]:
-        """The position."""
-        return {"step": self.step}
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and what the sampler has to keep."""
+        return {"step": self.step, **({"sampler": self.sampler.kept} if self.sampler.kept else {})}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a saved position."""
         self.step = state["step"]
+        self.sampler.kept = state.get("sampler", {})
 
 
 def place_in_group(order: Indices, group: Indices) -> Indices:

@@ -31,8 +31,11 @@ class DataSettings(BaseModel):
     """What counts as a domain: each source, or (single-source) each camera."""
     height: int = Field(256, gt=0)
     width: int = Field(128, gt=0)
-    batches: Literal["identity", "domain", "plain"] = "identity"
-    """Batches balanced over identities, over domains and identities, or not at all."""
+    batches: Literal["identity", "domain", "graph", "plain"] = "identity"
+    """Batches balanced over identities, over domains and identities, of an identity and those that look most like it to the
+    matcher (`graph`), or not at all (`plain`)."""
+    graph_batches: int | None = Field(None, gt=0)
+    """Batches from one graph to the next; null: as many as there are identities (the paper)."""
     identities: int = Field(16, gt=0)
     """Identities in a batch."""
     images_each: int = Field(4, gt=0)
@@ -43,4 +46,9 @@ class DataSettings(BaseModel):
     def _more_than_one(self) -> Self:
         if self.identities * self.images_each < 2:
             raise ValueError("identities x images_each is one image a batch; batch norms need two, losses more")
+        if self.batches != "plain" and min(self.identities, self.images_each) < 2:
+            raise ValueError(
+                f"{self.identities} identities with {self.images_each} images each: a batch needs two of both, or nobody has "
+                "somebody to be told from, or nobody to be like; only batches=plain does without"
+            )
         return self

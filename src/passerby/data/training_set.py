@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from passerby.data.cache import ImageCache, open_cache
+from passerby.data.graph_sampling import GraphSampler
 from passerby.data.images import Preprocessing, to_tensor
 from passerby.data.sample import Sample
 from passerby.data.sampling import (
@@ -155,11 +157,11 @@ class BatchLoader:
                 batch.second = self.training_set.batch(self.second.at(step), step)
             yield batch
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """The stream's position."""
         return self.stream.state_dict()
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a saved position."""
         self.stream.load_state_dict(state)
 
@@ -208,4 +210,6 @@ def build_sampler(settings: DataSettings, training_set: TrainingSet, seed: int) 
         return PlainSampler(len(training_set.samples), p * q, seed)
     if settings.batches == "domain":
         return DomainBalancedSampler(training_set.identity, training_set.domain, p, q, seed)
+    if settings.batches == "graph":
+        return GraphSampler(training_set.identity, p, q, seed, settings.graph_batches)
     return IdentityBalancedSampler(training_set.identity, p, q, seed)

@@ -11,11 +11,10 @@ from torch import Tensor
 from passerby.data.sample import Sample
 from passerby.evaluation.bootstrap import identity_bootstrap
 from passerby.evaluation.ranking import Ranker, RankingResult
-from passerby.evaluation.ranking_blocks import cosine_blocks
 from passerby.evaluation.ranking_labels import NO_CAMERA, Labels
 from passerby.evaluation.ranking_pairs import PairCounter, PairHistogram
 from passerby.evaluation.records import MetricValues
-from passerby.evaluation.reranking import rerank
+from passerby.evaluation.scores import Scores, cosine_scores, reranked_scores
 from passerby.evaluation.single_shot import single_shot_cmc
 from passerby.evaluation.targets import Split, Target
 from passerby.models.embedder import Embedder
@@ -32,6 +31,7 @@ class SplitOutcome:
     Attributes:
         split: the split.
         query, gallery: [Q, D] and [G, D], embeddings of its images, rows of length 1.
+        scores: of its pairs.
         labels: its identities and cameras.
         ranking: ranks by query.
         cmc: [MAX_RANK] float64, single gallery shot where the target asks for it.
@@ -41,6 +41,7 @@ class SplitOutcome:
     split: Split
     query: Tensor
     gallery: Tensor
+    scores: Scores
     labels: Labels
     ranking: RankingResult
     cmc: Tensor
@@ -63,7 +64,7 @@ class Measurement:
 
     def scores(self, outcome: SplitOutcome) -> Iterable[Tensor]:
         """Scores of a split in blocks of queries, [n, G] each, higher is more alike."""
-        return _scores(outcome.query, outcome.gallery, self.reranked)
+        return outcome.scores.blocks()
 
     def metrics(self) -> dict[str, MetricValues]:
         """rank-k, mAP, mINP and TPR@FPR over the splits, as fractions.
@@ -102,6 +103,10 @@ SplitFeatures = Callable[[Split], tuple[Tensor, Tensor]]
 """Gives the embeddings [Q, D] of a split's queries and [G, D] of its gallery, rows of length 1."""
 
 
+SplitScores = Callable[[Split, Tensor, Tensor], Scores]
+"""Gives the scores of a split whose queries and gallery have these embeddings."""
+
+
 def embedded(embedder: Embedder, target: Target, *, flip: bool = False, progress: bool = False) -> SplitFeatures:
     """Embeds every image of a target once, for all its splits.
 
@@ -125,13 +130,21 @@ def embedded(embedder: Embedder, target: Target, *, flip: bool = False, progress
     return of_split
 
 
-def measure(target: Target, features: SplitFeatures, *, reranked: bool = False, progress: bool = False) -> Measurement:
+def measure(
+    target: Target,
+    features: SplitFeatures,
+    *,
+    scores: SplitScores | None = None,
+    reranked: bool = False,
+    progress: bool = False,
+) -> Measurement:
     """Ranks every split of a target.
 
     Args:
         target: what to measure on.
         features: of its splits; see `embedded`.
-        reranked: re-rank by k-reciprocal neighbours.
+        scores: of its splits; None: cosines of the embeddings.
+        reranked: re-rank these by k-reciprocal neighbours.
         progress: show a bar where there is more than one split.
 
     Raises:
@@ -140,27 +153,26 @@ def measure(target: Target, features: SplitFeatures, *, reranked: bool = False, 
     splits = track(
         target.splits, f"splits of {target.name}", transient=True, disable=not progress or len(target.splits) == 1
     )
-    return Measurement(target, tuple(_rank_split(features, target, split, reranked) for split in splits), reranked)
+    cosine = reranked_scores if reranked else cosine_scores
+    scored = scores or (lambda _, query, gallery: cosine(query, gallery))
+    return Measurement(target, tuple(_rank_split(features, scored, target, split) for split in splits), reranked)
 
 
-def _rank_split(features: SplitFeatures, target: Target, split: Split, reranked: bool) -> SplitOutcome:
+def _rank_split(features: SplitFeatures, scored: SplitScores, target: Target, split: Split) -> SplitOutcome:
     query, gallery = features(split)
     labels = Labels(
         _identities(split.query), _identities(split.gallery), _cameras(split.query), _cameras(split.gallery)
     )
-    ranker, counter = Ranker(labels), PairCounter(labels)
-    for scores in _scores(query, gallery, reranked):
-        ranker.add(scores)
-        counter.add(scores)
+    scores = scored(split, query, gallery)
+    ranker, counter = Ranker(labels), PairCounter(labels, scores.low, scores.high)
+    for block in scores.blocks():
+        ranker.add(block)
+        counter.add(block)
     ranking = ranker.result()
     cmc = ranking.cmc(MAX_RANK)
     if target.single_gallery_shot:
-        cmc = single_shot_cmc(_scores(query, gallery, reranked), labels, MAX_RANK)
-    return SplitOutcome(split, query, gallery, labels, ranking, cmc, counter.result())
-
-
-def _scores(query: Tensor, gallery: Tensor, reranked: bool) -> Iterable[Tensor]:
-    return [rerank(query, gallery)] if reranked else cosine_blocks(query, gallery)
+        cmc = single_shot_cmc(scores.blocks(), labels, MAX_RANK)
+    return SplitOutcome(split, query, gallery, scores, labels, ranking, cmc, counter.result())
 
 
 def _identities(samples: tuple[Sample, ...]) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from passerby.errors import PasserbyError
-from passerby.evaluation.ranking_blocks import cosine_blocks
 from passerby.evaluation.ranking_counts import match_ranks
 from passerby.evaluation.ranking_labels import Labels
+from passerby.matching.cosine import Cosine
 
 
 @dataclass(frozen=True)
@@ -151,4 +151,4 @@ def rank(
         PasserbyError: when sizes do not go together, a feature is not finite, or no query has a match.
     """
     labels = Labels(query_ids, gallery_ids, query_cameras, gallery_cameras)
-    return rank_scores(cosine_blocks(query, gallery), labels)
+    return rank_scores(Cosine().blocks(query, gallery), labels)

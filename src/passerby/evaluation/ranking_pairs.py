@@ -106,7 +106,7 @@ def pair_histogram(blocks: Iterable[Tensor], labels: Labels, low: float = -1.0, 
     """Counts the scores of all pairs that are not junk, in memory that does not grow with the number of pairs.
 
     Args:
-        blocks: scores [n, G] float32 of the queries in their order, higher is more alike; `cosine_blocks` for features.
+        blocks: scores [n, G] float32 of the queries in their order, higher is more alike; `Cosine().blocks` for features.
         labels: of all queries and the gallery.
         low: the lowest score to tell apart.
         high: the highest score to tell apart.

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from passerby.evaluation.ranking_blocks import cosine_blocks
 from passerby.evaluation.ranking_labels import Labels
+from passerby.matching.cosine import Cosine
 
 CHUNKS = 16
 
@@ -94,4 +94,4 @@ def top_k(
         PasserbyError: when sizes do not go together or a feature is not finite.
     """
     labels = Labels(query_ids, gallery_ids, query_cameras, gallery_cameras)
-    return top_k_scores(cosine_blocks(query, gallery), labels, k)
+    return top_k_scores(Cosine().blocks(query, gallery), labels, k)

@@ -73,6 +73,8 @@ class Record(BaseModel):
     target_listing_sha256: str
     metrics: dict[str, MetricValues]
     matcher: str = "cosine"
+    matched: int | None = None
+    """Gallery images of each query that the matcher saw, the best by the embedding (`--top-k`); null: all of them."""
     reranked: bool = False
     flip_averaged: bool = False
     adapted: str | None = None

@@ -14,8 +14,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from passerby.errors import PasserbyError
-from passerby.evaluation.ranking_blocks import check_features, cosine_blocks
 from passerby.evaluation.ranking_topk import largest
+from passerby.matching.cosine import Cosine, check_features
 
 AT_ONCE = 1 << 20
 """Elements of a temporary array: 16 MiB of float32, 32 MiB of int64."""
@@ -69,7 +69,7 @@ def _neighbours(features: Tensor, queries: int, k: int, lambda_value: float) -> 
     neighbours = torch.empty((count, k), dtype=torch.int64, device=features.device)
     farthest = torch.empty(count, device=features.device)
     start = 0
-    for cosine in cosine_blocks(features, features):
+    for cosine in Cosine().blocks(features, features):
         stop = start + len(cosine)
         # Where all features are the same there is no distance to divide by, only rounding.
         far = (2 - 2 * cosine.amin(1)).clamp_(min=1e-6)

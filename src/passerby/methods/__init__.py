@@ -11,6 +11,8 @@ from passerby.methods.metabin import MetaBin
 from passerby.methods.mgn import Mgn
 from passerby.methods.mldg import Mldg
 from passerby.methods.moco import Moco
+from passerby.methods.qaconv import QaConv
+from passerby.methods.tal import Tal
 
 METHODS: dict[str, type[Method]] = {
     "baseline": Baseline,
@@ -22,6 +24,8 @@ METHODS: dict[str, type[Method]] = {
     "mgn": Mgn,
     "mldg": Mldg,
     "moco": Moco,
+    "qaconv": QaConv,
+    "tal": Tal,
 }
 
 

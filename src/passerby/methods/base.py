@@ -15,6 +15,7 @@ from passerby.data.sampling import BatchSampler
 from passerby.data.training_set import TrainingSet
 from passerby.errors import PasserbyError
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
+from passerby.models.matching_model import MatchingModel
 from passerby.models.model import Model
 from passerby.models.norm import clamp_gates
 from passerby.seeding import derived_seed, torch_generator
@@ -66,6 +67,8 @@ class Method(L.LightningModule):
     """What it trains on: labelled sources (its batches are `Batch`es), or shards of crops from film (`FilmBatch`es)."""
     trains_parts: ClassVar[bool] = False
     """Whether it trains part heads; other methods refuse a model that has them."""
+    trains_matcher: ClassVar[bool] = False
+    """Whether it trains a matcher of maps; other methods refuse a model that has one."""
     second_derivatives: bool = False
     """Whether it differentiates gradients, which a compiled backbone cannot."""
 
@@ -74,6 +77,10 @@ class Method(L.LightningModule):
         super().__init__()
         if model.parts is not None and not self.trains_parts:
             raise PasserbyError(f"method.name={settings.name}: does not train part heads; set model.stripes to 0")
+        if isinstance(model, MatchingModel) and not self.trains_matcher:
+            raise PasserbyError(
+                f"method.name={settings.name}: does not train a matcher; set model.matcher.kind to cosine, or method.name to qaconv or tal"
+            )
         self.model, self.facts, self.settings = model, facts, settings
 
     @abstractmethod
@@ -103,6 +110,9 @@ class Method(L.LightningModule):
     def second_sampler(self, training_set: TrainingSet) -> BatchSampler | None:
         """Orders a second batch, drawn apart, that comes with each batch as `batch.second`; None: there is none."""
         return None
+
+    def prepare_sampler(self, sampler: BatchSampler, training_set: TrainingSet) -> None:
+        """Gives a sampler that asks the method what it needs; the others need nothing."""
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments on the training device."""

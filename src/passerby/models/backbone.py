@@ -19,8 +19,12 @@ class Backbone(nn.Module):
         network: the timm network itself; norm surgery works on it.
         channels: C of the last map.
         stages: names of the stages (timm's module names) whose maps are put out beside the last one.
+        stages_in_order: the same in the network's order, as their maps are put out.
         image_size: (height, width) that it was built for.
+        whole: no layer was taken out at its end.
     """
+
+    whole = True
 
     def __init__(
         self, name: str, image_size: tuple[int, int], last_stride_1: bool = True, stages: tuple[str, ...] = ()
@@ -49,7 +53,7 @@ class Backbone(nn.Module):
                 raise PasserbyError(f"model.stages: {name} has no stage '{stage}'; {nearest(stage, known)}")
         # timm puts maps out in the network's order, whatever the order that they are asked for in.
         self._taken = sorted({known.index(stage) for stage in stages})
-        self._taken_names = [known[index] for index in self._taken]
+        self.stages_in_order = [known[index] for index in self._taken]
         try:
             if last_stride_1:
                 remove_last_stride(self.network, image_size)
@@ -76,7 +80,22 @@ class Backbone(nn.Module):
         if not self.stages:
             return self._as_map(self.network.forward_features(images), images), {}
         last, maps = self.network.forward_intermediates(images, indices=self._taken, norm=False, output_fmt="NCHW")
-        return self._as_map(last, images), dict(zip(self._taken_names, maps, strict=True))
+        return self._as_map(last, images), dict(zip(self.stages_in_order, maps, strict=True))
+
+    def end_with_stages(self) -> None:
+        """Takes out every layer behind the last of `stages`; that stage's map is the last one from now on.
+
+        Raises:
+            PasserbyError: for a network that cannot be cut there.
+        """
+        try:
+            self.network.prune_intermediate_layers(self._taken, prune_norm=True, prune_head=True)
+        except (AttributeError, AssertionError) as error:
+            raise PasserbyError(
+                f"model.backbone: {self.name} cannot end with {self.stages_in_order[-1]}; choose a MobileNet or a ResNet"
+            ) from error
+        self.channels = self.network.feature_info[self._taken[-1]]["num_chs"]
+        self.whole = False
 
     def _as_map(self, features: Tensor, images: Tensor) -> Tensor:
         if features.ndim == 3:  # [N, tokens, C] of a vision transformer: class and register tokens are left out

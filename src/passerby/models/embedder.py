@@ -1,7 +1,7 @@
 """The one inference path: evaluation, search, service and export all turn images into features here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -74,12 +74,8 @@ class Embedder(ABC):
             crops = _cut(images, torch.as_tensor(getattr(boxes, "xyxy", boxes)).cpu().numpy())
         elif isinstance(images, (str, Path)):
             crops = [images]
-        starts: Iterable[int] = range(0, len(crops), batch_size)
-        if progress:
-            starts = track(starts, "embedding", transient=True)
         rows = []
-        for start in starts:
-            pixels = self._pixels(crops[start : start + batch_size]).to(self.device)
+        for pixels in self.pixel_batches(crops, batch_size, progress):
             raw = self.embed_batch(pixels)
             if flip:
                 raw = F.normalize(raw) + F.normalize(self.embed_batch(pixels.flip(3)))
@@ -88,6 +84,22 @@ class Embedder(ABC):
             black = torch.zeros(1, 3, self.preprocessing.height, self.preprocessing.width, dtype=torch.uint8)
             return self.embed_batch(black.to(self.device)).float().cpu()[:0].clone()
         return torch.cat(rows)
+
+    def pixel_batches(
+        self, images: Sequence[str | Path | np.ndarray], batch_size: int = BATCH, progress: bool = False
+    ) -> Iterator[Tensor]:
+        """Yields the pixels of images, uint8 [n, 3, H, W] where batches have to be.
+
+        Args:
+            images: paths or RGB arrays.
+            batch_size: images at a time.
+            progress: show a bar.
+        """
+        starts: Iterable[int] = range(0, len(images), batch_size)
+        if progress:
+            starts = track(starts, "embedding", transient=True)
+        for start in starts:
+            yield self._pixels(images[start : start + batch_size]).to(self.device)
 
     def _pixels(self, images: Sequence[str | Path | np.ndarray | Tensor]) -> Tensor:
         """uint8 [N, 3, H, W], channels_last, of files or arrays."""

@@ -30,6 +30,8 @@ class Inherited:
 def take_backbone(backbone: Backbone, parent: Model) -> None:
     """Loads the network of another model, with whichever norms, into a backbone as timm builds it, before any surgery.
 
+    The other one may end at an earlier layer, as those with a matcher do.
+
     Raises:
         PasserbyError: when it is another network; the tensors that do not fit are named.
     """
@@ -43,7 +45,9 @@ def take_backbone(backbone: Backbone, parent: Model) -> None:
         place, _, leaf = key.rpartition(".")
         # Surgery makes a sequence of timm's norm with an activation in it.
         found = theirs.get(key, theirs.get(f"{place}.norm.{leaf}"))
-        if found is None or found.shape != wanted.shape:
+        if found is None and not parent.backbone.whole:
+            state[key] = wanted  # a layer behind the last one that the other model has: it starts anew
+        elif found is None or found.shape != wanted.shape:
             misfits.append(key)
         else:
             state[key] = found
@@ -62,9 +66,7 @@ def _of_all_domains(layer: DomainNorm2d) -> dict[str, Tensor]:
     Channels that were instance-normalised have no statistics: 0 and 1.
     """
     mean, variance = layer.bank.pooled()
-    weight, bias = layer.weight, layer.bias
-    if weight.ndim == 2:
-        weight, bias = weight.mean(0), bias.mean(0)
+    weight, bias = (table.mean(0) if table.ndim == 2 else table.detach() for table in (layer.weight, layer.bias))
     if half := layer.instance_channels:
         weight, bias = torch.cat([layer.instance_weight, weight]), torch.cat([layer.instance_bias, bias])
         mean, variance = torch.cat([mean.new_zeros(half), mean]), torch.cat([variance.new_ones(half), variance])

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from passerby.data.images import Preprocessing
+from passerby.matching.settings import MatcherSettings
 from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
 from passerby.models.freeze import evaluating
@@ -45,6 +46,8 @@ class Architecture(BaseModel):
     """What makes the embedding of the last map: average pooling and a BNNeck, or MGN's three branches (ResNets)."""
     stripes: int = Field(0, ge=0)
     """Horizontal stripes that part heads look at; 0: no part heads."""
+    matcher: MatcherSettings = MatcherSettings()
+    """How two images are compared."""
 
     @model_validator(mode="after")
     def _branches_stand_alone(self) -> Self:

@@ -101,17 +101,31 @@ def install_norms(
         append_norms(network, InstanceNorm2d, _places(backbone).after_isr, size)
 
 
+def domain_norm(bank: BankSettings, half_instance: bool = False) -> Callable[[nn.BatchNorm2d], DomainNorm2d]:
+    """Makes domain norms of batch norms.
+
+    Args:
+        bank: what they are built with.
+        half_instance: the first half of the channels is instance-normalised.
+    """
+    return partial(
+        DomainNorm2d.of,
+        domains=bank.domains,
+        affine=bank.affine,
+        after=bank.after,
+        attention=bank.attention,
+        half_instance=half_instance,
+    )
+
+
 def _install_domain_norms(backbone: Backbone, kind: NormKind, bank: BankSettings) -> None:
     if bank.domains == 0:
         raise PasserbyError(
             f"model.norm={kind}: statistics of how many domains? set model.bank.domains (passerby train counts them itself)"
         )
-    make = partial(
-        DomainNorm2d.of, domains=bank.domains, affine=bank.affine, after=bank.after, attention=bank.attention
-    )
     if kind == "domain-ibn-a":
-        replace_norms(backbone.network, partial(make, half_instance=True), _places(backbone).first_norms)
-    replace_norms(backbone.network, make)
+        replace_norms(backbone.network, domain_norm(bank, half_instance=True), _places(backbone).first_norms)
+    replace_norms(backbone.network, domain_norm(bank))
 
 
 class _Places:

@@ -16,6 +16,7 @@ from passerby.data.images import Preprocessing
 from passerby.denormals import without_denormals
 from passerby.errors import PasserbyError
 from passerby.files import atomic_folder, sha256
+from passerby.models.matching_model import build_model
 from passerby.models.model import Architecture, Model
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -162,7 +163,7 @@ def load_model(folder: Path) -> tuple[Model, ModelCard]:
     card = load_card(folder)
     if not (folder / WEIGHTS).is_file():
         raise PasserbyError(f"{folder / WEIGHTS}: missing; copy the whole folder of the saved model")
-    model = Model(card.architecture, card.preprocessing)
+    model = build_model(card.architecture, card.preprocessing)
     try:
         state = load_file(folder / WEIGHTS)
     except SafetensorError as error:

@@ -107,7 +107,7 @@ def _shared_facts(records: list[Record]) -> Facts:
         "weights kept": [t.selection for t in trained],
         "training": [_cost(t.seconds, t.peak_mib) for t in trained],
         "protocol": [r.protocol for r in records],
-        "matcher": [r.matcher + (", re-ranked" if r.reranked else "") for r in records],
+        "matcher": [_matcher(r) for r in records],
         "flip averaging": ["yes" if r.flip_averaged else "no" for r in records],
         "adapted to the target": [r.adapted or "no" for r in records],
         "code": [f"passerby {r.code_version}" for r in records],
@@ -115,6 +115,13 @@ def _shared_facts(records: list[Record]) -> Facts:
         "date": [r.date for r in records],
     }
     return [(name, "; ".join(dict.fromkeys(filter(None, values)))) for name, values in facts.items() if any(values)]
+
+
+def _matcher(record: Record) -> str:
+    which = "" if record.matcher == "cosine" else ", all of the gallery"
+    if record.matched is not None:
+        which = f", the first {record.matched} of each query by the embedding"
+    return record.matcher + which + (", re-ranked" if record.reranked else "")
 
 
 def _cost(seconds: float | None, peak_mib: float | None) -> str:

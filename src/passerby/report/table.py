@@ -75,6 +75,9 @@ def markdown_table(records: Sequence[Record]) -> str:
 def row_key(record: Record) -> tuple[str, ...]:
     """What makes a row of a table: recipe, budget, overrides, and how the model was used at test time."""
     used = (
+        ""
+        if record.matcher == "cosine"
+        else f"+ {record.matcher} on {'all' if record.matched is None else record.matched}",
         f"by {record.unknown}" if record.unknown else "",
         "+ " + record.adapted if record.adapted else "",
         "+ re-ranking" if record.reranked else "",

@@ -7,30 +7,37 @@ import torch
 from torch import Tensor
 
 from passerby.errors import PasserbyError
+from passerby.matching.base import Matcher
 
 BLOCK_SCORES = 1 << 24
 """Scores in a block: 64 MiB of float32. Large enough that starting threads for each block costs little."""
 
 
-def cosine_blocks(query: Tensor, gallery: Tensor, block_scores: int = BLOCK_SCORES) -> Iterator[Tensor]:
-    """Yields the inner products of query and gallery in blocks [n, G] that follow each other; higher is more alike.
+class Cosine(Matcher):
+    """Inner products of L2-normalised embeddings.
 
-    The blocks share one piece of memory, since fresh memory would take a sixth of the time: each overwrites the one
-    before. Copy what is to be kept.
-
-    Args:
-        query: [Q, D] float32, L2-normalised.
-        gallery: [G, D] float32, L2-normalised, on the same device.
-        block_scores: at most so many scores in a block (one row at least).
-
-    Raises:
-        PasserbyError: when the widths differ or a feature is not finite.
+    The blocks share one piece of memory, since fresh memory would take a sixth of the time.
     """
-    check_features(query, gallery)
-    rows = max(1, block_scores // len(gallery))
-    memory = query.new_empty(min(rows, len(query)), len(gallery))
-    for part in torch.split(query, rows):
-        yield torch.mm(part, gallery.T, out=memory[: len(part)])
+
+    def __init__(self, block_scores: int = BLOCK_SCORES) -> None:
+        """A block has at most `block_scores` scores (one row at least)."""
+        self.block_scores = block_scores
+
+    def blocks(self, query: Tensor, gallery: Tensor) -> Iterator[Tensor]:
+        """Yields blocks [n, G] that follow each other; each overwrites the one before.
+
+        Args:
+            query: [Q, D] float32, L2-normalised.
+            gallery: [G, D] float32, L2-normalised, on the same device.
+
+        Raises:
+            PasserbyError: when the widths differ or a feature is not finite.
+        """
+        check_features(query, gallery)
+        rows = max(1, self.block_scores // len(gallery))
+        memory = query.new_empty(min(rows, len(query)), len(gallery))
+        for part in torch.split(query, rows):
+            yield torch.mm(part, gallery.T, out=memory[: len(part)])
 
 
 def check_features(query: Tensor, gallery: Tensor) -> None:

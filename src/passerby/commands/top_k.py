@@ -1,0 +1,48 @@
+"""How much of a gallery a model's matcher ranks, as the command line says it."""
+
+from dataclasses import dataclass
+
+from passerby.errors import PasserbyError
+from passerby.evaluation.cascade import TOP_K
+from passerby.models.embedder import Embedder
+from passerby.models.matching_model import MatchingModel
+
+
+@dataclass(frozen=True)
+class Matching:
+    """A model's matcher put to use.
+
+    Attributes:
+        model: with the matcher.
+        k: gallery images of each query that it ranks; None: all.
+    """
+
+    model: MatchingModel
+    k: int | None
+
+    @property
+    def name(self) -> str:
+        """Of the matcher, as a record says it."""
+        return self.model.architecture.matcher.kind
+
+
+def parse_top_k(text: str | int | None, embedder: Embedder) -> Matching | None:
+    """Reads `--top-k`: a number, `all`, or None for what suits the model.
+
+    Returns:
+        None where embeddings rank alone.
+
+    Raises:
+        PasserbyError: for what is no number, and for a model without a matcher.
+    """
+    if not isinstance(embedder, MatchingModel):
+        if text is not None:
+            raise PasserbyError("--top-k: this model has no matcher, it compares by cosine; leave the option out")
+        return None
+    if text is None:
+        return Matching(embedder, TOP_K)
+    if str(text) == "all":
+        return Matching(embedder, None)
+    if not str(text).isascii() or not str(text).isdigit():
+        raise PasserbyError(f"--top-k {text}: give a number of gallery images, or all")
+    return Matching(embedder, int(text)) if int(text) else None
