@@ -20,6 +20,7 @@ from passerby.adaptation.shift import norm_shift, place_distance
 from passerby.cli import main
 from passerby.commands import diagnose as command
 from passerby.commands import train as training
+from passerby.commands import training_sources
 from passerby.commands.adapt import adapt
 from passerby.commands.diagnose import FAR, FEWEST_FOR_A_VERDICT, Diagnosis, diagnose, show_diagnosis
 from passerby.errors import PasserbyError
@@ -86,16 +87,8 @@ def test_the_card_says_how_far_every_source_lies(trained: Any) -> None:
             assert place_distance(norm_shift(model, pixels)) == pytest.approx(value, abs=2e-3)
 
 
-def test_some_images_of_each_source_are_enough(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, _ = load_model(trained.plain / "model")
-    seen: list[np.ndarray] = []
-
-    def watched(model: Any, images: np.ndarray) -> Any:
-        seen.append(images)
-        return norm_shift(model, images)
-
-    monkeypatch.setattr(training, "norm_shift", watched)
-    monkeypatch.setattr(training, "LOOKED_AT", 5)
+def test_some_images_of_each_source_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_sources, "LOOKED_AT", 5)
 
     class Pictures:
         domains = ("a", "b")
@@ -104,9 +97,11 @@ def test_some_images_of_each_source_are_enough(trained: Any, monkeypatch: pytest
         def gather(self, rows: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(20 * rows.astype(np.uint8))[:, None, None, None].repeat(1, 3, 32, 16)
 
+    rows = []
     for seed in (0, 0, 1):
-        assert set(training._familiar(model, Pictures(), seed)) == {"a", "b"}  # type: ignore[arg-type]
-    rows = [[int(image[0, 0, 0]) // 20 for image in images] for images in seen]
+        found = training_sources._examples(Pictures(), seed)  # type: ignore[arg-type]
+        assert list(found) == ["a", "b"]
+        rows += [[int(image[0, 0, 0]) // 20 for image in images] for images in found.values()]
     assert rows[0] == [0, 3, 7]
     assert len(rows[1]) == 5
     assert set(rows[1]) <= {1, 2, 4, 5, 6, 8, 9}
@@ -304,7 +299,7 @@ def test_a_backbone_without_batch_norms(trained: Any, tmp_path: Path, backbone: 
     model = Model(architecture, card.preprocessing)
     assert batch_norms(model)  # the BNNeck, which says nothing of a place
     # Its card says of no domain how far it lies.
-    assert training._familiar(model, None, 0) == {}  # type: ignore[arg-type]
+    assert training._familiar(model, dict) == {}
     changed = {"architecture": architecture, "dimension": model.dimension, "familiar": {}}
     save_model(tmp_path / "model", model, card.model_copy(update=changed))
     for refuses in (diagnose, adapt):

@@ -1,6 +1,7 @@
 """Models that keep a matcher: what they put out, in how many views, and that they come back as they were saved."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,3 +110,12 @@ def test_maps_of_another_size_are_refused() -> None:
     maps = [m[None] for m in model(torch.randn(2, 3, 32, 32)).maps.values()]
     with pytest.raises(PasserbyError, match="give images of the size that the model was built for"):
         model.matcher.pairwise(maps)
+
+
+@pytest.mark.parametrize("more", [{"stripes": 2}, {"embedding": 8}, {"head": "mgn"}])
+def test_neither_part_heads_nor_another_embedding(more: dict[str, Any]) -> None:
+    matcher = {"kind": "qaconv", "channels": 8}
+    stages = [] if more == {"head": "mgn"} else ["layer3", "layer4"]
+    architecture = {"backbone": "test_resnet", "stages": stages, "matcher": matcher, **more}
+    with pytest.raises(PasserbyError, match=r"model\.(stripes|stages)"):
+        build_model(Architecture.model_validate(architecture), Preprocessing(height=32, width=16))

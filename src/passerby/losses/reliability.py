@@ -29,7 +29,8 @@ def log_reliability(
 def reliability_guided(log_p: Tensor, gamma: float = 6.0) -> Tensor:
     """-p^gamma log p without a gradient through p^gamma, rescaled (Dou et al., "ISR", ICCV 2023, eq. 3 and 4).
 
-    The rescaling alpha brings the value to that of gamma = 0, the mean of -log p; it has no gradient either.
+    The rescaling alpha brings the value to that of gamma = 0, the mean of -log p; it has no gradient either, and is
+    bounded where all pairs of weight are certain, and so lose nothing.
 
     Args:
         log_p: float [K], see `log_reliability`.
