@@ -1,7 +1,7 @@
 """Puts measured records into the docs: gathers those of a bench folder, and makes every table anew from its records.
 
-    python docs/fill_tables.py gather BENCH NAME      # copies BENCH/cells/*/records/*.json to docs/records/NAME
-    python docs/fill_tables.py                        # rewrites each table under a line <!-- records: NAME -->
+python docs/fill_tables.py gather BENCH NAME      # copies BENCH/cells/*/records/*.json to docs/records/NAME
+python docs/fill_tables.py                        # rewrites each table under a line <!-- records: NAME -->
 """
 
 import re
