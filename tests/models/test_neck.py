@@ -29,6 +29,30 @@ def test_each_mode_is_a_batch_norm_of_its_own_with_the_same_affine() -> None:
     assert neck.num_batches_tracked.tolist() == [2, 1, 1]
 
 
+def test_a_mode_that_training_never_took_goes_by_the_one_it_took_most() -> None:
+    neck = RoutedBatchNorm1d(5)
+    for mode in ("recolour", "expert", "recolour"):
+        with routed(neck, Route(DOMAIN, mode)):  # type: ignore[arg-type]
+            neck(MODES.index(mode) + torch.randn(8, 5))  # type: ignore[arg-type]
+    features = torch.randn(8, 5)
+    seen = {}
+    for mode in MODES:
+        with routed(neck.eval(), Route(DOMAIN, mode)):
+            seen[mode] = neck(features)
+    assert torch.equal(seen["mix"], seen["recolour"])
+    assert not torch.equal(seen["expert"], seen["recolour"])
+
+
+def test_routes_nest() -> None:
+    neck = RoutedBatchNorm1d(5)
+    outer, inner = Route(DOMAIN), Route(None, "mix")
+    with routed(neck, outer):
+        with routed(neck, inner):
+            assert neck.route is inner
+        assert neck.route is outer
+    assert neck.route is None
+
+
 def test_statistics_can_rest() -> None:
     neck = RoutedBatchNorm1d(5)
     neck.hold_statistics = True

@@ -30,14 +30,6 @@ def gaussian_kl(mean: Tensor, variance: Tensor, of_mean: Tensor, of_variance: Te
         return (ratio - 1 - ratio.log() + away / of_variance.to(wide).clamp(min=floor)).mean(-1) / 2
 
 
-def spatial_moments(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance [N, C] of maps [N, C, h, w] over places; float32 at least, under autocast too."""
-    with torch.autocast(maps.device.type, enabled=False):
-        places = maps.to(torch.promote_types(maps.dtype, torch.float32)).flatten(2)
-        mean = places.mean(2)
-        return mean, (places - mean[..., None]).square().mean(2)  # torch.var_mean takes twice as long
-
-
 class LatentDistribution(nn.Module):
     """The latent distribution of LDA (Nie et al.'s poster), a running estimate without gradient.
 
@@ -104,16 +96,17 @@ def consistency_loss(mean: Tensor, variance: Tensor, seen: Tensor, latent: tuple
     return torch.where(seen, each, torch.zeros_like(each)).sum() / seen.sum().clamp(min=1)
 
 
-def alignment_loss(maps: Tensor, latent: tuple[Tensor, Tensor]) -> Tensor:
+def alignment_loss(mean: Tensor, variance: Tensor, latent: tuple[Tensor, Tensor]) -> Tensor:
     """L_align: each image's instance statistics held to the latent distribution (Nie et al., "LDA"; the form is ours).
 
     Mean over images of KL(N(mu_i, var_i) || latent), with the moments of image i's map over places.
 
     Args:
-        maps: float [N, C, h, w].
+        mean: float [N, C].
+        variance: float [N, C].
         latent: mean and variance [C].
 
     Returns:
         scalar.
     """
-    return gaussian_kl(*spatial_moments(maps), *latent).mean()
+    return gaussian_kl(mean, variance, *latent).mean()

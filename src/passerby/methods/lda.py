@@ -7,13 +7,14 @@ from torch import Tensor
 
 from passerby.data.training_set import Batch
 from passerby.errors import PasserbyError
-from passerby.losses.latent import LatentDistribution, alignment_loss, consistency_loss, spatial_moments
+from passerby.losses.latent import LatentDistribution, alignment_loss, consistency_loss
 from passerby.methods.base import MethodSettings, TrainingFacts
 from passerby.methods.baseline import BagOfTricksSettings, Baseline
 from passerby.models.model import Features, Model
 from passerby.models.norm import DomainNorm2d
 from passerby.models.norm.bank import domain_statistics
 from passerby.models.norm.domain import FEWEST_IMAGES
+from passerby.models.norm.primitive import image_moments
 from passerby.models.route import Route, other_domains
 from passerby.seeding import torch_generator
 
@@ -96,7 +97,7 @@ class Lda(Baseline):
         features = self.model(batch.images, Route(batch.domain))
         terms = self._identity_losses(features, batch, "")
         domains = self.facts.domains
-        mean, variance, images = domain_statistics(*spatial_moments(features.maps["last"]), batch.domain, domains)
+        mean, variance, images = domain_statistics(*image_moments(features.maps["last"]), batch.domain, domains)
         seen = images[:, 0] >= FEWEST_IMAGES
         self.latent.observe(mean, variance, seen)
         if self.settings.consistency_weight:
@@ -113,7 +114,7 @@ class Lda(Baseline):
             losses = self._identity_losses(features, batch, "aligned_")
             terms |= {name: weight * value for name, value in losses.items()}
         if weight := self.settings.alignment_weight:
-            terms["alignment"] = weight * alignment_loss(features.maps["last"], self.latent())
+            terms["alignment"] = weight * alignment_loss(*image_moments(features.maps["last"]), self.latent())
         return terms
 
     def _identity_losses(self, features: Features, batch: Batch, prefix: str) -> dict[str, Tensor]:

@@ -11,6 +11,8 @@ from passerby.models.route import MODES, RoutedModule
 class RoutedBatchNorm1d(RoutedModule):
     """A batch norm of features whose statistics are those of the route's mode; the affine is the same in all.
 
+    At test time a mode that training never took goes by the statistics of the mode that it took most.
+
     Features of experts and of re-coloured images are distributed differently: normalised by statistics of both they would be
     so by none.
 
@@ -43,6 +45,8 @@ class RoutedBatchNorm1d(RoutedModule):
         if self.route is None:
             raise PasserbyError("models.neck: a model with domain norms has to know the way: give it a Route")
         mode = MODES.index(self.route.mode)
+        if not self.training and not self.num_batches_tracked[mode]:
+            mode = int(self.num_batches_tracked.argmax())
         if self.training and not self.hold_statistics:
             self.num_batches_tracked[mode] += 1
         keep = not (self.training and self.hold_statistics)

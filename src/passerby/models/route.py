@@ -52,12 +52,15 @@ class RoutedModule(nn.Module):
 
 @contextmanager
 def routed(model: nn.Module, route: Route | None) -> Iterator[None]:
-    """Hands `route` to every `RoutedModule` of `model` for the length of the block, also when the block raises."""
-    layers = [m for m in model.modules() if isinstance(m, RoutedModule)]
-    for layer in layers:
+    """Hands `route` to every `RoutedModule` of `model` for the length of the block, also when the block raises.
+
+    Blocks nest. The layers hold the route, so one model serves one thread at a time; two models in two threads do not meet.
+    """
+    layers = [(m, m.route) for m in model.modules() if isinstance(m, RoutedModule)]
+    for layer, _ in layers:
         layer.route = route
     try:
         yield
     finally:
-        for layer in layers:
-            layer.route = None
+        for layer, outer in layers:
+            layer.route = outer

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from passerby.models.norm import normalise
 from passerby.models.norm import places as places_module
+from passerby.models.norm.primitive import image_moments
 
 
 def algebra(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
@@ -198,3 +199,22 @@ def test_no_images_make_no_maps_forward_and_backward(layout: str) -> None:
     assert none.grad.shape == none.shape
     assert weight.grad is not None
     assert not weight.grad.any()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_moments_of_images_and_their_gradients(memory_format: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 5, 4, 2, generator=generator, dtype=torch.float64).to(memory_format=memory_format) + 2
+    maps.requires_grad_()
+    mean, variance = image_moments(maps)
+    torch.testing.assert_close(mean, maps.mean((2, 3)))
+    torch.testing.assert_close(variance, maps.var((2, 3), correction=0))
+    assert torch.autograd.gradcheck(image_moments, maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = maps.detach().bfloat16().requires_grad_()
+        found = image_moments(half)
+    assert {m.dtype for m in found} == {torch.float32}
+    found[1].sum().backward()
+    assert half.grad is not None
+    plain = 2 / 8 * (half.detach().float() - half.detach().float().mean((2, 3), keepdim=True))
+    torch.testing.assert_close(half.grad.float(), plain, rtol=0.02, atol=0.01)

@@ -44,7 +44,9 @@ def batch_statistics(mean: Tensor, variance: Tensor) -> Statistics:
     sums = sum_over_processes(sums)
     images = sums[-1].detach()
     first, second = (sums[:-1] / images).chunk(2)
-    return Statistics(first.to(mean.dtype), (second - first.square()).to(mean.dtype), images.to(mean.dtype))
+    return Statistics(
+        first.to(mean.dtype), (second - first.square()).clamp(min=0).to(mean.dtype), images.to(mean.dtype)
+    )
 
 
 def standardise(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:

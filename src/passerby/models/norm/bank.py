@@ -73,7 +73,9 @@ def domain_statistics(mean: Tensor, variance: Tensor, domain: Tensor, domains: i
     channels = mean.shape[1]
     images = sums[:, 2 * channels :].detach()
     first, second = (sums[:, : 2 * channels] / images.clamp(min=1)).chunk(2, 1)
-    return Statistics(first.to(mean.dtype), (second - first.square()).to(mean.dtype), images.to(mean.dtype))
+    return Statistics(
+        first.to(mean.dtype), (second - first.square()).clamp(min=0).to(mean.dtype), images.to(mean.dtype)
+    )
 
 
 def rows(table: Tensor, index: Tensor | None) -> Tensor:

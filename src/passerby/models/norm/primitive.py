@@ -41,6 +41,35 @@ def normalise(maps: Tensor, algebra: Algebra, *parameters: Tensor) -> tuple[Tens
     return scale_and_shift(maps, scale, shift), *observed
 
 
+def image_moments(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance [N, C] of maps [N, C, h, w] over places, with gradients; float32 at least, under autocast too.
+
+    Forward and backward pass over the maps once each; plain autograd does so ten times.
+    """
+    if torch.compiler.is_compiling():
+        variance, mean = torch.var_mean(maps.to(torch.promote_types(maps.dtype, torch.float32)), (2, 3), correction=0)
+        return mean, variance
+    found: tuple[Tensor, Tensor] = _ImageMoments.apply(maps)
+    return found
+
+
+class _ImageMoments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> tuple[Tensor, Tensor]:
+        mean, variance = moments(maps)
+        ctx.save_for_backward(maps, mean)
+        return mean, variance
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, of_mean: Tensor, of_variance: Tensor) -> Tensor:
+        maps, mean = ctx.saved_tensors
+        per_place = 1 / (maps.shape[2] * maps.shape[3])
+        linear = 2 * per_place * of_variance
+        result: Tensor = scale_and_shift(maps, linear, per_place * of_mean - linear * mean)
+        return result
+
+
 class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, algebra: Algebra, *parameters: Tensor) -> tuple[Tensor, ...]:
