@@ -1,5 +1,6 @@
 """QAConv-GS and TAL: which tensors each loss moves, what the steps are, and what is refused."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -219,3 +220,16 @@ def test_what_does_not_go_together_is_refused() -> None:
         model("domain", attention=16, specific="vote")
     with pytest.raises(PasserbyError, match=r"set model\.stages"):
         build_model(Architecture(backbone="test_resnet", matcher=MatcherSettings(kind="qaconv")), SMALL)
+
+
+def test_the_attention_of_domain_norms_is_new_and_no_pretrained_layer() -> None:
+    method = tal()
+    method.facts = dataclasses.replace(method.facts, optimizer=OptimizerSettings(name="sgd", lr=0.1, new_layers=10))
+    configured: Any = method.configure_optimizers()
+    pretrained, new = configured["optimizer"].param_groups
+    assert new["initial_lr"] == pytest.approx(10 * pretrained["initial_lr"])
+    norm = next(m for m in method.model.backbone.modules() if isinstance(m, DomainNorm2d))
+    assert len(norm.attention_parameters) == 2
+    assert {id(p) for p in norm.attention_parameters} <= {id(p) for p in new["params"]}
+    assert id(norm.weight) in {id(p) for p in pretrained["params"]}
+    assert not {id(p) for p in pretrained["params"]} & {id(p) for p in new["params"]}

@@ -15,7 +15,7 @@ class MatchedPlaces:
         in_gallery: int64 [P], for each place of the query its best place in the gallery image.
         in_query: int64 [P], for each place of the gallery image its best place in the query.
         response: [P], inner product of each place of the query with its best.
-        weight: [P], what a unit of it adds to the score, about.
+        weight: [P], what a unit of it adds to the score where both places choose each other, about.
     """
 
     size: tuple[int, int]
@@ -55,4 +55,6 @@ def matched_places(query: Tensor, gallery: Tensor, weight: Tensor, size: tuple[i
     """
     products = query @ gallery.T
     response, in_gallery = products.max(1)
-    return MatchedPlaces(size, in_gallery.cpu(), products.argmax(0).cpu(), response.cpu(), weight.cpu())
+    # Where two places choose each other, the response counts from both sides.
+    both = weight + weight[in_gallery]
+    return MatchedPlaces(size, in_gallery.cpu(), products.argmax(0).cpu(), response.cpu(), both.cpu())

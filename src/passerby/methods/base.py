@@ -17,7 +17,7 @@ from passerby.errors import PasserbyError
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.matching_model import MatchingModel
 from passerby.models.model import Model
-from passerby.models.norm import clamp_gates
+from passerby.models.norm import DomainNorm2d, clamp_gates
 from passerby.seeding import derived_seed, torch_generator
 
 
@@ -132,8 +132,10 @@ class Method(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over everything that trains, its rate a function of the run's fraction."""
-        pretrained = set(self.model.backbone.parameters())
-        new = [p for p in self.parameters() if p not in pretrained]
-        optimizer = self.facts.optimizer.build(self.model.backbone.parameters(), new)
+        # The attention of domain norms stands in the backbone, but starts from nothing.
+        attention = {p for m in self.modules() if isinstance(m, DomainNorm2d) for p in m.attention_parameters}
+        pretrained = [p for p in self.model.backbone.parameters() if p not in attention]
+        new = [p for p in self.parameters() if p not in set(pretrained)]
+        optimizer = self.facts.optimizer.build(pretrained, new)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.facts.schedule.over(self.facts.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -103,7 +103,8 @@ class MatchingModel(Model):
     def experts(self, images: Tensor) -> list[Tensor]:
         """The same images seen by each expert: of each stage, [K, N, C, h, w]. One forward of K routes."""
         route = Route(each_domain(len(images), self.domains, images.device))
-        maps = self.forward(images.repeat(self.domains, 1, 1, 1), route).maps.values()
+        repeated = images.repeat(self.domains, 1, 1, 1).contiguous(memory_format=torch.channels_last)
+        maps = self.forward(repeated, route).maps.values()
         return [m.view(self.domains, -1, *m.shape[1:]) for m in maps]
 
     def invariant_route(self, images: Tensor) -> Route:

@@ -43,24 +43,27 @@ class MatchedPair:
 
 
 def match_cards(model: MatchingModel, measurements: Sequence[Measurement], experts: Sequence[str]) -> list[Card]:
-    """A card a target: queries beside a match that the model finds, and beside what it takes for one.
+    """A card a target: queries beside a match that the model finds, and beside what it takes for one; none where it shows neither.
 
     Args:
         model: with its matcher.
         measurements: of targets.
         experts: names of the domains of its experts; empty for a model without.
     """
-    return [
+    cards = (
         _card(model, measurement, experts, f"matches-{number}")
         for number, measurement in enumerate(measurements, start=1)
-    ]
+    )
+    return [card for card in cards if card is not None]
 
 
-def _card(model: MatchingModel, measurement: Measurement, experts: Sequence[str], name: str) -> Card:
+def _card(model: MatchingModel, measurement: Measurement, experts: Sequence[str], name: str) -> Card | None:
     best, worst = best_and_worst(measurement)
     right = [(a.sample, next(t.sample for t in a.tiles if t.right)) for a in best if any(t.right for t in a.tiles)]
     wrong = [(a.sample, a.tiles[0].sample) for a in worst if a.tiles and not a.tiles[0].right]
     pairs = [*right[:PAIRS], *wrong[:PAIRS]]
+    if not pairs:
+        return None
     titles = [*["same person"] * len(right[:PAIRS]), *["other person"] * len(wrong[:PAIRS])]
     return Card(
         f"Matched places: {measurement.target.name}",

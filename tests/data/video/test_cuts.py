@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from passerby.data.video.cuts import CutDetector
@@ -22,3 +23,16 @@ def test_a_cut_is_where_the_camera_changes(street: Path, start: int) -> None:
 def test_the_threshold_decides(street: Path) -> None:
     cuts = CutDetector(threshold=250.0)
     assert not any(cuts.is_cut(frame.small()) for frame in FilmReader(street / "film.mp4").frames())
+
+
+def test_a_picture_of_another_size_begins_a_shot() -> None:
+    small, wide = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 40, 3), np.uint8)
+    cuts = CutDetector()
+    assert [cuts.is_cut(picture) for picture in (small, small, wide, wide, 255 - wide, small)] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]

@@ -1,5 +1,6 @@
 """Where one shot ends and the next one begins (PySceneDetect)."""
 
+from functools import partial
 from typing import Any
 
 from passerby.data.images import Pixels
@@ -23,15 +24,21 @@ class CutDetector:
         """Starts before the first frame."""
         detectors: Any = import_extra("scenedetect.detectors", "video")
         self._timecode: Any = import_extra("scenedetect", "video").FrameTimecode
-        self._detector = detectors.ContentDetector(threshold=threshold, min_scene_len=0)
-        self._count = 0
+        self._fresh = partial(detectors.ContentDetector, threshold=threshold, min_scene_len=0)
+        self._detector, self._count = self._fresh(), 0
+        self._shape: tuple[int, ...] | None = None
 
     def is_cut(self, small: Pixels) -> bool:
-        """Whether a new shot begins with this frame; never with the first one.
+        """Whether a new shot begins with this frame; never with the first one. A picture of another size begins one.
 
         Args:
-            small: uint8 [h, w, 3], blue, green, red, of the same size every time.
+            small: uint8 [h, w, 3], blue, green, red.
         """
+        before, self._shape = self._shape, small.shape
+        if before not in (None, small.shape):
+            self._detector, self._count = self._fresh(), 1
+            self._detector.process_frame(self._timecode(0, fps=25.0), small)
+            return True
         cuts = self._detector.process_frame(self._timecode(self._count, fps=25.0), small)
         self._count += 1
         return bool(cuts)

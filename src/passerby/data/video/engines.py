@@ -1,10 +1,12 @@
 """Several films side by side: in processes of this machine, or as Ray tasks on many. Every film has one writer."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing import get_context
 from threading import Thread
 from typing import Any, Literal
@@ -20,6 +22,8 @@ Told = Callable[[str, int, int | None], None]
 """Told of a film by name: frames that have passed, and of how many."""
 
 _RETRIES = 3
+_IN_FLIGHT = 256
+"""Tasks that Ray is asked to wait for at a time; of tens of thousands each look would take long."""
 _TELL_EVERY = 0.25
 
 
@@ -114,10 +118,20 @@ def _with_ray(jobs: Sequence[FilmJob], workers: int) -> Iterator[Outcome]:
     """Ray does a task again whose worker died; the film is then done again whole."""
     ray: Any = import_extra("ray", "cluster")
     if not ray.is_initialized():
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        if address := os.environ.get("RAY_ADDRESS"):  # a cluster that runs has its own number of processors
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        else:
+            ray.init(
+                address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False
+            )
     task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_attempt_as_task)
-    running = {task.remote(replace(job, resume=False)): job for job in jobs}
-    while running:
+    coming = iter(jobs)
+    running: dict[Any, FilmJob] = {}
+    while True:
+        for job in islice(coming, _IN_FLIGHT - len(running)):
+            running[task.remote(replace(job, resume=False))] = job
+        if not running:
+            return
         (done,), _ = ray.wait(list(running), num_returns=1)
         job = running.pop(done)
         try:

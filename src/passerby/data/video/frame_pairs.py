@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 
 _SHARE = 0x5A
+_ROUNDING = 1e-6
+"""Seconds by which times that are sums may miss delta_max."""
 
 
 class FramePairSettings(BaseModel):
@@ -168,7 +170,7 @@ class FramePlan:
 
     def _draw(self, shots: Ints, rng: np.random.Generator) -> Ints:
         """Frames of each visit, [V, frames], as positions in `_row`; -1 where no further frame is close enough to all others."""
-        seconds = self.settings.seconds
+        seconds = self.settings.seconds + _ROUNDING
         drawn = np.empty((len(shots), self.settings.frames), np.int64)
         drawn[:, 0] = self._start[shots] + (rng.random(len(shots)) * self._count[shots]).astype(np.int64)
         for side in range(1, self.settings.frames):
@@ -189,7 +191,7 @@ def _drawable(shot: ShotFrames, settings: FramePairSettings) -> tuple[Floats, In
     times, people = np.asarray(shot.times, np.float64), np.asarray(shot.crops, np.int64)
     place = np.flatnonzero(people > 0)
     if settings.frames > 1:
-        near = np.diff(times[place]) <= settings.seconds
+        near = np.diff(times[place]) <= settings.seconds + _ROUNDING
         place = place[np.append(near, False) | np.insert(near, 0, False)] if len(place) else place
     return times[place], people[place], place
 

@@ -145,6 +145,11 @@ class DomainNorm2d(RoutedModule):
         return layer.train(norm.training)
 
     @property
+    def attention_parameters(self) -> list[nn.Parameter]:
+        """W1 and W2, if there are any."""
+        return [p for layer in (self.squeeze, self.excite) if layer is not None for p in layer.parameters()]
+
+    @property
     def bank(self) -> Bank:
         """The running statistics of the K domains, as they are now: a copy, which later batches do not move."""
         return Bank(self.running_mean.clone(), self.running_var.clone())
