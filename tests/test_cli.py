@@ -18,7 +18,7 @@ def passerby(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_verb() -> None:
     shown = CliRunner().invoke(app, ["--help"]).output
-    for verb in ("demo", "train", "evaluate", "bench", "embed", "adapt", "diagnose", "datasets", "recipes"):
+    for verb in ("demo", "train", "evaluate", "bench", "embed", "adapt", "diagnose", "ingest", "datasets", "recipes"):
         assert re.search(rf"\b{verb}\b", shown)
 
 

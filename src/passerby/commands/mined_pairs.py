@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from passerby.data.video.film_set import UNKNOWN, FilmBatch
-from passerby.losses.reliability import log_reliability
-from passerby.methods.association import mine_pairs
+from passerby.methods.film import FilmSettings, reliable_pairs
 from passerby.models.model import Model
 from passerby.report.page import write_page
 from passerby.report.pairs import ShownPair, curve_cards, pairs_card
@@ -16,19 +15,17 @@ PAGE = "pairs.html"
 SHOWN = 32
 
 
-def mined_pairs(model: Model, batch: FilmBatch, temperature: float) -> list[ShownPair]:
+def mined_pairs(model: Model, batch: FilmBatch, settings: FilmSettings) -> list[ShownPair]:
     """The pairs of a super frame, as the trained model mines them.
 
     Args:
         model: in any mode; it is evaluated.
         batch: as decoded, not augmented.
-        temperature: of the reliability.
+        settings: of the method that trained it.
     """
     pixels = batch.images.permute(0, 2, 3, 1).numpy()
     embedding = model.embed(pixels)
-    pairs = mine_pairs(embedding, batch.video, batch.frame)
-    candidates = batch.frame == batch.frame[pairs.positive][:, None]
-    log_p = log_reliability(embedding[pairs.anchor], embedding, pairs.positive, candidates, temperature)
+    pairs, log_p = reliable_pairs(embedding, batch, settings)
     truth = batch.truth
     return [
         ShownPair(pixels[a], pixels[b], p, None if UNKNOWN in (truth[a], truth[b]) else bool(truth[a] == truth[b]))
@@ -36,7 +33,7 @@ def mined_pairs(model: Model, batch: FilmBatch, temperature: float) -> list[Show
     ]
 
 
-def write_pairs_page(run: Path, title: str, model: Model, batch: FilmBatch, temperature: float) -> None:
+def write_pairs_page(run: Path, title: str, model: Model, batch: FilmBatch, settings: FilmSettings) -> None:
     """Writes RUN/pairs.html: some pairs from the most to the least reliable, and the curves of the run's logs.
 
     Args:
@@ -44,9 +41,9 @@ def write_pairs_page(run: Path, title: str, model: Model, batch: FilmBatch, temp
         title: heading of the page.
         model: as it was trained.
         batch: a super frame, not augmented.
-        temperature: of the reliability.
+        settings: of the method that trained it.
     """
-    pairs = sorted(mined_pairs(model, batch, temperature), key=lambda pair: -pair.reliability)
+    pairs = sorted(mined_pairs(model, batch, settings), key=lambda pair: -pair.reliability)
     chosen = np.linspace(0, len(pairs) - 1, min(SHOWN, len(pairs))).round().astype(int)
     mean = float(torch.tensor([pair.reliability for pair in pairs]).mean()) if pairs else 0.0
     known = [pair.right for pair in pairs if pair.right is not None]

@@ -122,7 +122,7 @@ def train(
     if method.global_rank == 0:
         save_model(out / "model", model, card)
         if isinstance(sources, FilmSources) and isinstance(recipe.method, FilmSettings):
-            write_pairs_page(out, recipe_name, model, sources.super_frame(), recipe.method.temperature)
+            write_pairs_page(out, recipe_name, model, sources.super_frame(), recipe.method)
     return out / "model"
 
 

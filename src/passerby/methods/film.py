@@ -40,13 +40,7 @@ class FilmMethod(Method):
 
     def mine(self, embedding: Tensor, batch: FilmBatch) -> tuple[MinedPairs, Tensor]:
         """Mined pairs of a super frame and the log of their reliability [K]; logs how good they are."""
-        pairs = mine_pairs(embedding, batch.video, batch.frame)
-        candidates = batch.frame == batch.frame[pairs.positive][:, None]
-        if self.settings.candidates == "video":
-            candidates &= batch.video == batch.video[pairs.positive][:, None]
-        log_p = log_reliability(
-            embedding[pairs.anchor], embedding, pairs.positive, candidates, self.settings.temperature
-        )
+        pairs, log_p = reliable_pairs(embedding, batch, self.settings)
         self._log_quality(pairs, log_p.detach().exp(), batch.truth)
         return pairs, log_p
 
@@ -65,6 +59,24 @@ class FilmMethod(Method):
                 found[name] = (reliability[chosen].mean(), int(chosen.sum()))
         for name, (value, count) in found.items():
             self.log(name, value, batch_size=count)
+
+
+def reliable_pairs(embedding: Tensor, batch: FilmBatch, settings: FilmSettings) -> tuple[MinedPairs, Tensor]:
+    """Mined pairs of a super frame (ISR, eq. 1) and the log of their reliability (eq. 2).
+
+    Args:
+        embedding: float [N, D], rows of length 1.
+        batch: of N crops.
+        settings: temperature and candidates of the softmax.
+
+    Returns:
+        K pairs, and [K].
+    """
+    pairs = mine_pairs(embedding, batch.video, batch.frame)
+    candidates = batch.frame == batch.frame[pairs.positive][:, None]
+    if settings.candidates == "video":
+        candidates &= batch.video == batch.video[pairs.positive][:, None]
+    return pairs, log_reliability(embedding[pairs.anchor], embedding, pairs.positive, candidates, settings.temperature)
 
 
 @torch.no_grad()
