@@ -222,6 +222,23 @@ def test_msda_is_the_plain_formula(experts: str, training: bool) -> None:
         assert alpha.std(0).min() > 1e-4, "attention is the same for every pair, or nothing was tested"
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("experts", ["attention", "average"])
+def test_experts_that_are_left_out_have_no_say(experts: str, training: bool) -> None:
+    matcher = stirred(MSDAQAConv(LAYOUT, experts, reduction=4)).train(training)  # type: ignore[arg-type]
+    assert isinstance(matcher, MSDAQAConv)
+    maps = random_maps(5, 0, views=3)
+    without = torch.tensor([[False, False, True]]).repeat(25, 1)
+    found = matcher.pairwise(maps, matcher.scorer(without))
+    responses = plain_responses(maps, maps).flatten(0, 1)
+    logits = torch.zeros(25, 3, dtype=responses.dtype)
+    if experts == "attention":
+        logits = plain_attention(matcher, responses.view(5, 5, *responses.shape[1:])).log()
+    alpha = logits[:, :2].softmax(1)
+    expected = matcher.head.scorer()((alpha[:, :, None, None] * responses[:, :2]).sum(1, keepdim=True))
+    torch.testing.assert_close(found, expected.view(5, 5))
+
+
 def test_voting_adds_up_the_experts_scores() -> None:
     matcher = stirred(VotingQAConv(LAYOUT)).eval()
     assert isinstance(matcher, VotingQAConv)

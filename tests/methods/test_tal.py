@@ -17,7 +17,7 @@ from passerby.methods.base import TrainingFacts
 from passerby.methods.baseline import Baseline, BaselineSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.methods.qaconv import QaConv, QaConvSettings
-from passerby.methods.tal import Tal, TalSettings
+from passerby.methods.tal import Tal, TalSettings, _of_pairs
 from passerby.models.matching_model import build_model
 from passerby.models.model import Architecture, Model
 from passerby.models.norm import DomainNorm2d
@@ -151,6 +151,48 @@ def test_the_losses_are_the_steps_written_out() -> None:
     torch.testing.assert_close(losses["adaptive"], triplet(matcher.specific.pairwise(stacked), IDENTITY))
     maps = [m[None] for m in other.model(step.images, Route(None, "mix")).maps.values()]
     torch.testing.assert_close(losses["invariant"], triplet(matcher.invariant.pairwise(maps), IDENTITY))
+
+
+def test_an_experts_own_images_can_do_without_it() -> None:
+    method, step = tal(leave_out=1.0), batch()
+    own = torch.nn.functional.one_hot(DOMAIN, 3).bool()
+    assert torch.equal(method.left_out(step), own)
+    losses = method.losses(step)
+    other, triplet = tal(), BatchHardScoreTriplet(16.0)
+    other.losses(step)  # moves the experts' statistics as the first step did
+    matcher: Any = other.model.matcher
+    other.model.eval()
+    with torch.no_grad():
+        maps = other.model.experts(step.images)
+    other.model.train()
+    # Nothing compares people of domains 0 and 1 but expert 2.
+    without = torch.stack([own[a] | own[b] for a in range(24) for b in range(24)])
+    expected = matcher.specific.pairwise(maps, matcher.specific.scorer(without))
+    torch.testing.assert_close(losses["adaptive"], triplet(expected, IDENTITY))
+    seen = other.model(step.images, Route(None, "mix", without=own)).maps.values()
+    expected = matcher.invariant.pairwise([m[None] for m in seen])
+    torch.testing.assert_close(losses["invariant"], triplet(expected, IDENTITY))
+    assert not torch.allclose(losses["invariant"], tal().losses(step)["invariant"])
+
+
+def test_how_many_images_do_without_their_expert() -> None:
+    assert tal().left_out(batch()) is None
+    many = dataclasses.replace(batch(), domain=torch.arange(3).repeat(1000))
+    method = tal(leave_out=0.3)
+    chosen = method.left_out(many)
+    assert chosen is not None
+    assert chosen.sum() == pytest.approx(900, abs=100)
+    assert torch.equal(chosen, method.left_out(many))
+    later = method.left_out(dataclasses.replace(many, step=4))
+    assert not torch.equal(chosen, later)
+
+
+def test_where_two_domains_have_no_third_expert_all_take_part() -> None:
+    own = torch.nn.functional.one_hot(torch.tensor([0, 1, 1]), 2).bool()
+    pairs = _of_pairs(own).view(3, 3, 2)
+    assert pairs[0, 0].tolist() == [True, False]
+    assert pairs[1, 2].tolist() == [False, True]
+    assert pairs[0, 1].tolist() == pairs[1, 0].tolist() == [False, False]
 
 
 @pytest.mark.parametrize(

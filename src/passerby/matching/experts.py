@@ -15,7 +15,25 @@ Experts = Literal["attention", "average", "vote"]
 alike, `vote` adds up their scores."""
 
 
-class MSDAQAConv(MapMatcher):
+class ExpertsQAConv(MapMatcher):
+    """Base of what brings the K experts of a pair together by one MS-QAConv for all of them.
+
+    Attributes:
+        head: the MS-QAConv.
+    """
+
+    def __init__(self, layout: MapLayout, block_bytes: int | None = None) -> None:
+        """Built for maps of K views."""
+        super().__init__(layout, block_bytes)
+        self.head = MSQAConv(MapLayout(layout.channels, layout.sizes))
+
+    @property
+    def place_weights(self) -> Tensor:
+        """[K, S], the head's for each expert."""
+        return self.head.place_weights.expand(self.layout.views, -1)
+
+
+class MSDAQAConv(ExpertsQAConv):
     """Domain-adaptive multi-scale QAConv (Yan et al., "TAL", section 3.3): responses of K experts, weighted for each pair.
 
     The vectors of all experts and scales are concatenated; FC, ReLU, FC and softmax give K weights, alpha; the weighted sum of the
@@ -24,7 +42,6 @@ class MSDAQAConv(MapMatcher):
     `average` takes alpha = 1/K (the paper's Table 5).
 
     Attributes:
-        head: the MS-QAConv of the weighted vectors.
         squeeze, excite: the two FCs, or None.
     """
 
@@ -44,58 +61,41 @@ class MSDAQAConv(MapMatcher):
             block_bytes: see `MapMatcher`.
         """
         super().__init__(layout, block_bytes)
-        self.head = MSQAConv(MapLayout(layout.channels, layout.sizes))
         inputs = layout.views * sum(layout.places)
         hidden = max(1, inputs // reduction)
         self.squeeze = nn.Linear(inputs, hidden) if experts == "attention" else None
         self.excite = nn.Linear(hidden, layout.views) if experts == "attention" else None
 
-    def scorer(self) -> Scorer:
-        """Of responses [B, K, 2, S]."""
+    def scorer(self, without: Tensor | None = None) -> Scorer:
+        """Of responses [B, K, 2, S].
+
+        Args:
+            without: bool [B, K], experts that take no part in a pair's score; at least one does. None: all do.
+        """
         of_vectors = self.head.vector_scorer()
-        if self.squeeze is None:
+        if self.squeeze is None and without is None:
             return lambda responses: of_vectors(responses.mean(1))
         if self.training:
-            return lambda responses: of_vectors((self.attend(responses)[:, :, None, None] * responses).sum(1))
+            return lambda responses: of_vectors((self.attend(responses, without)[:, :, None, None] * responses).sum(1))
         # What is folded is linear: each expert's score, then their weighted sum.
         weight, shift = self.head.folded()
-        return lambda responses: (self.attend(responses) * (responses @ weight).sum(2)).sum(1) + shift
+        return lambda responses: (self.attend(responses, without) * (responses @ weight).sum(2)).sum(1) + shift
 
-    def attend(self, responses: Tensor) -> Tensor:
-        """Alpha [B, K] of responses [B, K, 2, S]."""
-        assert self.squeeze is not None
-        assert self.excite is not None
-        sides = self.squeeze(responses.transpose(1, 2).flatten(2))
-        alpha: Tensor = self.excite(torch.relu(sides.sum(1))).softmax(1)
-        return alpha
-
-    @property
-    def place_weights(self) -> Tensor:
-        """[K, S], the head's for each expert."""
-        return self.head.place_weights.expand(self.layout.views, -1)
+    def attend(self, responses: Tensor, without: Tensor | None = None) -> Tensor:
+        """Alpha [B, K] of responses [B, K, 2, S]; `without` as in `scorer`."""
+        logits = responses.new_zeros(responses.shape[:2])
+        if self.squeeze is not None and self.excite is not None:
+            logits = self.excite(torch.relu(self.squeeze(responses.transpose(1, 2).flatten(2)).sum(1)))
+        return (logits if without is None else logits.masked_fill(without, -torch.inf)).softmax(1)
 
 
-class VotingQAConv(MapMatcher):
-    """The sum of the experts' own scores, by one MS-QAConv for all of them (the voting of TAL's Table 5).
-
-    Attributes:
-        head: the MS-QAConv.
-    """
-
-    def __init__(self, layout: MapLayout, block_bytes: int | None = None) -> None:
-        """Built for maps of K views."""
-        super().__init__(layout, block_bytes)
-        self.head = MSQAConv(MapLayout(layout.channels, layout.sizes))
+class VotingQAConv(ExpertsQAConv):
+    """The sum of the experts' own scores (the voting of TAL's Table 5)."""
 
     def scorer(self) -> Scorer:
         """Of responses [B, K, 2, S]."""
         of_vectors = self.head.vector_scorer()
         return lambda responses: of_vectors(responses.flatten(0, 1)).view(len(responses), -1).sum(1)
-
-    @property
-    def place_weights(self) -> Tensor:
-        """[K, S], the head's for each expert."""
-        return self.head.place_weights.expand(self.layout.views, -1)
 
 
 class TwoStreamQAConv(MapMatcher):

@@ -52,11 +52,12 @@ class MapMatcher(nn.Module, Matcher):
     def place_weights(self) -> Tensor:
         """[views, S], what a unit of response at each place adds to the score, about."""
 
-    def pairwise(self, maps: Sequence[Tensor]) -> Tensor:
+    def pairwise(self, maps: Sequence[Tensor], scorer: Scorer | None = None) -> Tensor:
         """Scores of a batch with itself, [N, N], with gradients; float32 at least.
 
         Args:
             maps: of each scale, [views, N, C, h, w], L2-normalised over channels.
+            scorer: of the N x N pairs, row by row; None: the matcher's own.
 
         Raises:
             PasserbyError: for maps that the matcher was not built for.
@@ -65,7 +66,7 @@ class MapMatcher(nn.Module, Matcher):
         with torch.autocast(maps[0].device.type, enabled=False):
             views = self.layout.descriptors(self.layout.row(maps))
             by_view = [torch.cat([self._with_itself(scale) for scale in scales], dim=3) for scales in views]
-            return self.scorer()(torch.stack(by_view, 2).flatten(0, 1)).view(count, count)
+            return (scorer or self.scorer())(torch.stack(by_view, 2).flatten(0, 1)).view(count, count)
 
     def _with_itself(self, places: Tensor) -> Tensor:
         """Responses [N, N, 2, P] of descriptors [N, P, C]; what is symmetric is matched once."""

@@ -1,6 +1,5 @@
 """QAConv-GS: a matcher of places, trained by triplets in batches of people who look alike to it."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -69,16 +68,14 @@ class MatchingMethod(Method):
             else PairwiseMatching(settings.reduction)
         )
 
-    def of_scores(self, matcher: MapMatcher, maps: Sequence[Tensor], batch: Batch, name: str) -> Tensor:
-        """The loss of a batch that `matcher` compares with itself; logs how often it is right.
+    def of_scores(self, scores: Tensor, batch: Batch, name: str) -> Tensor:
+        """The loss of a batch compared with itself; logs how often the scores are right.
 
         Args:
-            matcher: in training.
-            maps: of each stage, [views, N, C, h, w].
+            scores: [N, N].
             batch: augmented.
             name: under which the accuracy is logged.
         """
-        scores = matcher.pairwise(maps)
         compared = self.compared(batch, name)
         self.log(f"{name}_accuracy", _right(scores.detach(), batch.identity, compared), batch_size=len(scores))
         loss: Tensor = self.criterion(scores, batch.identity, compared)
@@ -147,7 +144,7 @@ class QaConv(MatchingMethod):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss on the scores of a batch."""
         maps = [m[None] for m in self.model(batch.images).maps.values()]
-        return {"match": self.of_scores(self.model.matcher, maps, batch, "match")}
+        return {"match": self.of_scores(self.model.matcher.pairwise(maps), batch, "match")}
 
 
 def _right(scores: Tensor, identity: Tensor, compared: Tensor | None) -> Tensor:

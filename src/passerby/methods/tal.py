@@ -1,8 +1,11 @@
 """TAL: experts of the source domains and a stream that mixes them, brought together by matching."""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from passerby.data.training_set import Batch
@@ -17,6 +20,7 @@ from passerby.models.freeze import evaluating
 from passerby.models.model import Model
 from passerby.models.norm import DomainNorm2d
 from passerby.models.route import Route
+from passerby.seeding import torch_generator
 
 
 class TalSettings(MatchingSettings):
@@ -28,6 +32,8 @@ class TalSettings(MatchingSettings):
     one domain alone. Where cameras are the domains, the latter would hardly ever see a person twice."""
     mix_trains_affine: bool = False
     """Whether the domain-invariant stream gives gradients to the experts' scales and shifts."""
+    leave_out: float = Field(0.0, ge=0, le=1)
+    """Probability that in steps 2 and 3 an image's own expert takes no part, as if its domain were unseen (ours; the paper: 0)."""
 
 
 class Tal(MatchingMethod):
@@ -48,7 +54,8 @@ class Tal(MatchingMethod):
     matcher of step 1.
 
     The order of the steps and where gradients stop are the paper's (section 3.1, figure 2); that the experts run as at test
-    time in step 2, on their running statistics, is our reading.
+    time in step 2, on their running statistics, is our reading. At the test no image has an expert of its own, in training every one
+    has: `leave_out` (ours) takes it away at random, so that both adaptive modules learn what to do without it.
     """
 
     Settings: ClassVar[type[MethodSettings]] = TalSettings
@@ -93,16 +100,27 @@ class Tal(MatchingMethod):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of the three steps on one batch."""
         maps = [m[None] for m in self.model(batch.images, Route(batch.domain)).maps.values()]
-        losses = {"expert": self.of_scores(self.expert_matcher, maps, batch, "expert")}
+        losses = {"expert": self.of_scores(self.expert_matcher.pairwise(maps), batch, "expert")}
+        without = self.left_out(batch)
         if isinstance(self._specific, MSDAQAConv):
             with evaluating(self.model), torch.no_grad():
                 maps = self.model.experts(batch.images)
-            losses["adaptive"] = self.of_scores(self._specific, maps, batch, "adaptive")
+            scorer = self._specific.scorer(None if without is None else _of_pairs(without))
+            losses["adaptive"] = self.of_scores(self._specific.pairwise(maps, scorer), batch, "adaptive")
         if self._invariant is not None:
-            route = self.model.invariant_route(batch.images)
+            route = replace(self.model.invariant_route(batch.images), without=without)
             maps = [m[None] for m in self.model(batch.images, route).maps.values()]
-            losses["invariant"] = self.of_scores(self._invariant, maps, batch, "invariant")
+            losses["invariant"] = self.of_scores(self._invariant.pairwise(maps), batch, "invariant")
         return losses
+
+    def left_out(self, batch: Batch) -> Tensor | None:
+        """Experts that take no part for an image, bool [N, K]: its own, with probability `leave_out`; None: never."""
+        if self.settings.leave_out == 0:
+            return None
+        generator = torch_generator(self.facts.seed, batch.step, self.global_rank, 2)
+        chosen = torch.rand(len(batch.domain), generator=generator) < self.settings.leave_out
+        own = F.one_hot(batch.domain, self.model.domains).bool()
+        return own & chosen.to(own.device)[:, None]
 
     def compared(self, batch: Batch, name: str) -> Tensor | None:
         """All pairs; with `expert_pairs` of `domain`, for the experts those of one domain."""
@@ -133,3 +151,9 @@ class Tal(MatchingMethod):
         if isinstance(matcher, TwoStreamQAConv):
             return matcher.invariant
         return matcher if isinstance(matcher, MSQAConv) else None
+
+
+def _of_pairs(without: Tensor) -> Tensor:
+    """Experts that take no part in a pair's score, bool [N N, K]: those of either image; none where nobody would be left."""
+    pairs = (without[:, None] | without[None, :]).flatten(0, 1)
+    return pairs & ~pairs.all(1, keepdim=True)

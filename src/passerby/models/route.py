@@ -22,11 +22,13 @@ class Route:
             of another domain).
         colour: what `recolour` colours each image with: domains int64 [N] (`other_domains` draws them), the mean of the
             `bank`, or in every layer the domain `nearest` to the image.
+        without: bool [N, K], experts that take no part when an image is mixed, at least one does; None: all do.
     """
 
     domain: Tensor | None
     mode: Mode = "expert"
     colour: Tensor | Literal["bank", "nearest"] = "bank"
+    without: Tensor | None = None
 
 
 def other_domains(domain: Tensor, domains: int, generator: torch.Generator) -> Tensor:

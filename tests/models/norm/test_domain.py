@@ -66,13 +66,17 @@ def plain_expert(layer: DomainNorm2d, x: Tensor, domain: Tensor) -> Tensor:
     return torch.stack(out)
 
 
-def plain_mix(layer: DomainNorm2d, x: Tensor) -> Tensor:
+def plain_mix(layer: DomainNorm2d, x: Tensor, without: Tensor | None = None) -> Tensor:
     """Eq. 3 to 6 of TAL, K output tensors and their sum; the affine is not differentiated."""
     still = copy.deepcopy(layer)
     alpha = torch.full((len(x), K), 1 / K, dtype=x.dtype)
     if layer.squeeze is not None:
         assert layer.excite is not None
-        alpha = torch.softmax(layer.excite(torch.relu(layer.squeeze(x.mean((2, 3))))), 1)
+        centre, variance = layer.bank.pooled()
+        standard = (x.mean((2, 3)) - centre) / (variance + layer.eps).sqrt()
+        alpha = torch.softmax(layer.excite(torch.relu(layer.squeeze(standard))), 1)
+    if without is not None:
+        alpha = alpha * ~without / (alpha * ~without).sum(1, keepdim=True)
     for parameter in (still.weight, still.bias):
         parameter.requires_grad_(layer.mix_trains_affine)
     total = torch.zeros_like(x)
@@ -143,6 +147,21 @@ def test_a_domain_with_fewer_than_four_images_uses_its_running_statistics() -> N
     torch.testing.assert_close(layer.running_var[0], 0.8 * before.variance[0] + 0.2 * own.var((0, 2, 3)))
 
 
+def test_a_domain_with_less_than_its_share_of_a_batch_moves_by_less() -> None:
+    domain = torch.tensor([0] * 16 + [1] * 4)
+    layer, x = layer_of(), maps(20)
+    before = layer.bank
+    run(layer, x, Route(domain))
+    for k, weight in ((0, 0.2), (1, 0.2 * 4 * K / 20)):
+        own = x[domain == k].detach()
+        torch.testing.assert_close(
+            layer.running_mean[k], torch.lerp(before.mean[k], own.mean((0, 2, 3)), weight), rtol=1e-9, atol=1e-9
+        )
+        torch.testing.assert_close(
+            layer.running_var[k], torch.lerp(before.variance[k], own.var((0, 2, 3)), weight), rtol=1e-9, atol=1e-9
+        )
+
+
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_the_bank_of_one_domain_follows_as_torchs_batch_norm_does(momentum: float | None) -> None:
     norm = nn.BatchNorm2d(C, momentum=momentum).double()
@@ -161,6 +180,18 @@ def test_mix_equals_the_plain_sum(options: dict[str, Any], trains: bool) -> None
     layer, x = layer_of(**options), maps()
     layer.mix_trains_affine = trains
     same_both_ways(layer, x, run(layer, x, Route(None, "mix")), plain_mix(layer, x))
+
+
+@pytest.mark.parametrize("attention", [0, 2])
+def test_experts_that_a_route_leaves_out_take_no_part(attention: int) -> None:
+    layer, x = layer_of(attention=attention), maps()
+    without = torch.nn.functional.one_hot(DOMAIN, K).bool()
+    without[0] = torch.tensor([True, True, False])
+    without[1] = False
+    y = run(layer, x, Route(None, "mix", without=without))
+    same_both_ways(layer, x, y, plain_mix(layer, x, without))
+    alone = expert(layer, x[0], 2, layer.running_mean[2], layer.running_var[2])
+    torch.testing.assert_close(y[0], alone)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -18,6 +18,8 @@ After = Literal["source", "batch", "pooled", "none"]
 DomainAffine = Literal["shared", "own"]
 FEWEST_IMAGES = 4
 """A domain with fewer images in a batch is normalised by its running statistics."""
+FEWEST_HIDDEN = 8
+"""Units of the attention's hidden layer at least, in layers of few channels."""
 
 
 class DomainNorm2d(RoutedModule):
@@ -29,7 +31,8 @@ class DomainNorm2d(RoutedModule):
 
     `mix`: sum over k of alpha_k BN_k(x) with each domain's running statistics (DABN, Yan et al., "TAL", eq. 3 to 6);
     alpha = softmax(W2 relu(W1 GP(x))) for each image, or 1/K without attention. The experts' affine takes no gradient here
-    unless `mix_trains_affine`.
+    unless `mix_trains_affine`. Ours: GP(x) is standardised by the statistics pooled over the domains, or all images would look alike
+    to W1, and a route may leave experts out (`Route.without`).
 
     `recolour`: Anti-Normalization (Nie et al., "LDA"): c = (x - mu_in) / sqrt(var_in + eps) sqrt(var_j + eps) + mu_j, in the
     colours j that the route names. What follows is ours, the poster stops here; `after` chooses it: `source`, the source domain's BN
@@ -90,8 +93,9 @@ class DomainNorm2d(RoutedModule):
         self.register_buffer("running_mean", torch.zeros(domains, by_domain))
         self.register_buffer("running_var", torch.ones(domains, by_domain))
         self.register_buffer("num_batches_tracked", torch.zeros(domains, dtype=torch.long))
-        self.squeeze = nn.Linear(channels, max(1, channels // attention), bias=False) if attention else None
-        self.excite = nn.Linear(max(1, channels // attention), domains, bias=False) if attention else None
+        hidden = max(FEWEST_HIDDEN, by_domain // attention) if attention else 0
+        self.squeeze = nn.Linear(by_domain, hidden, bias=False) if attention else None
+        self.excite = nn.Linear(hidden, domains, bias=False) if attention else None
 
     @classmethod
     def of(
@@ -186,7 +190,7 @@ class DomainNorm2d(RoutedModule):
         half = self.instance_channels
         ways: dict[Mode, Callable[..., tuple[Tensor, ...]]] = {
             "expert": self._expert,
-            "mix": partial(self._mix, alpha=self._attend(mean, *rest[2 if half else 0 :])),
+            "mix": partial(self._mix, attention=rest[2 if half else 0 :]),
             "recolour": self._recolour,
         }
         scale, shift, *observed = ways[route.mode](route, mean[:, half:], variance[:, half:], weight, bias)
@@ -210,17 +214,29 @@ class DomainNorm2d(RoutedModule):
         return *(rows(table, route.domain) for table in tables), *batch
 
     def _mix(
-        self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, alpha: Tensor | None
+        self,
+        route: Route,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        attention: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
+        alpha = self._alpha(route, mean, *attention)
         tables = standardise(*self.bank, weight, bias, self.eps)
         return tuple(rows(table, None) if alpha is None else alpha @ table for table in tables)
 
-    def _attend(self, mean: Tensor, *attention: Tensor) -> Tensor | None:
-        """The weights alpha [N, K] of eq. 6; GP(x) is the mean that the primitive has at hand."""
-        if not attention:
+    def _alpha(self, route: Route, mean: Tensor, *attention: Tensor) -> Tensor | None:
+        """The weights [N, K] of eq. 6; GP(x) is the mean that the primitive has at hand. None: all count alike."""
+        if attention:
+            squeeze, excite = attention
+            centre, variance = self.bank.pooled()
+            logits = torch.relu((mean - centre) * torch.rsqrt(variance + self.eps) @ squeeze.T) @ excite.T
+        elif route.without is not None:
+            logits = mean.new_zeros(len(mean), self.domains)
+        else:
             return None
-        squeeze, excite = attention
-        return (torch.relu(mean @ squeeze.T) @ excite.T).softmax(1)
+        return (logits if route.without is None else logits.masked_fill(route.without, -torch.inf)).softmax(1)
 
     def _recolour(
         self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor
@@ -268,10 +284,15 @@ class DomainNorm2d(RoutedModule):
 
     @torch.no_grad()
     def _observe(self, batch: Statistics, places: int) -> None:
-        """Moves the statistics of the domains that the batch has images enough of; the variance is made unbiased."""
+        """Moves the statistics of the domains that the batch has images enough of; the variance is made unbiased.
+
+        A domain moves by its momentum if it has its even share of the batch or more, and with fewer images by less: in batches that
+        are filled unevenly a few people would be taken for the domain.
+        """
         seen = batch.images >= FEWEST_IMAGES
         self.num_batches_tracked += seen[:, 0]
-        each = 1 / self.num_batches_tracked.clamp(min=1)[:, None] if self.momentum is None else self.momentum
+        share = (batch.images * self.domains / batch.images.sum().clamp(min=1)).clamp(max=1)
+        each = 1 / self.num_batches_tracked.clamp(min=1)[:, None] if self.momentum is None else self.momentum * share
         weight = (seen * each).to(self.running_mean.dtype)
         values = batch.images * places
         self.running_mean.lerp_(batch.mean.to(weight), weight)
