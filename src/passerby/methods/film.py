@@ -3,16 +3,16 @@
 from typing import ClassVar, Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from passerby.data.video.film_set import UNKNOWN, FilmBatch
+from passerby.losses.feature_queue import FeatureQueue
 from passerby.losses.reliability import log_reliability
 from passerby.methods.association import MinedPairs, mine_pairs
 from passerby.methods.base import Method, MethodSettings
-from passerby.models.norm.processes import process_count
+from passerby.models.norm.processes import of_every_process
 
 
 class FilmSettings(MethodSettings):
@@ -79,18 +79,6 @@ def reliable_pairs(embedding: Tensor, batch: FilmBatch, settings: FilmSettings) 
     return pairs, log_reliability(embedding[pairs.anchor], embedding, pairs.positive, candidates, settings.temperature)
 
 
-@torch.no_grad()
-def of_all_processes(features: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
-    """Features [N, D] and videos [N] of all processes, one after the other, the same on each; N may differ."""
-    if process_count() == 1:
-        return features, video
-    counts = [torch.zeros((), dtype=torch.int64, device=video.device) for _ in range(process_count())]
-    dist.all_gather(counts, torch.tensor(len(video), device=video.device))
-    most = int(torch.stack(counts).max())
-    gathered = []
-    for values in (features.detach(), video):
-        padded = torch.cat((values, values.new_zeros(most - len(values), *values.shape[1:])))
-        parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded.contiguous())
-        gathered.append(torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)]))
-    return gathered[0], gathered[1]
+def remember(queue: FeatureQueue, features: Tensor, video: Tensor) -> None:
+    """Puts the features [N, D] and videos [N] of every process into a queue, which is so the same on each."""
+    queue.push(torch.cat(of_every_process(features)), torch.cat(of_every_process(video)))

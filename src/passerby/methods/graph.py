@@ -10,7 +10,7 @@ from torch import Tensor
 
 from passerby.data.sampling import Indices
 from passerby.matching.base import Matcher
-from passerby.models.norm.processes import process_count
+from passerby.models.norm.processes import of_every_process, process_count
 
 BATCH = 64
 """Images that are described at a time."""
@@ -43,7 +43,7 @@ def nearest(graph: Graph, shown: Indices, anchors: Indices, count: int) -> Indic
     """
     own = _share(len(shown))
     parts = [graph.describe(shown[own[start : start + BATCH]]) for start in range(0, len(own), BATCH)]
-    rows = _from_all(torch.cat(parts))[: len(shown)]
+    rows = _dealt(torch.cat(parts))[: len(shown)]
     wanted = torch.from_numpy(anchors[_share(len(anchors))])
     found, start = [], 0
     for scores in graph.matcher.blocks(rows[wanted], rows):
@@ -51,7 +51,7 @@ def nearest(graph: Graph, shown: Indices, anchors: Indices, count: int) -> Indic
         itself = wanted[start:stop, None].to(scores.device)
         found.append(scores.scatter(1, itself, -torch.inf).topk(count).indices.to(rows.device))
         start = stop
-    indices: Indices = _from_all(torch.cat(found))[: len(anchors)].cpu().numpy()
+    indices: Indices = _dealt(torch.cat(found))[: len(anchors)].cpu().numpy()
     return indices
 
 
@@ -62,10 +62,6 @@ def _share(count: int) -> Indices:
     return np.arange(rank, -(-count // processes) * processes, processes) % count
 
 
-def _from_all(values: Tensor) -> Tensor:
+def _dealt(values: Tensor) -> Tensor:
     """The rows of all processes, in the order that `_share` dealt them out."""
-    if process_count() == 1:
-        return values
-    everyone = [torch.empty_like(values) for _ in range(process_count())]
-    dist.all_gather(everyone, values.contiguous())
-    return torch.stack(everyone, 1).flatten(0, 1)
+    return torch.stack(of_every_process(values), 1).flatten(0, 1)

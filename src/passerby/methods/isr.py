@@ -11,7 +11,7 @@ from passerby.losses.feature_queue import FeatureQueue, Hardest
 from passerby.losses.focal import focal
 from passerby.losses.reliability import reliability_guided
 from passerby.methods.base import MethodSettings, TrainingFacts
-from passerby.methods.film import FilmMethod, FilmSettings, of_all_processes
+from passerby.methods.film import FilmMethod, FilmSettings, remember
 from passerby.models.model import Model
 
 
@@ -71,5 +71,5 @@ class Isr(FilmMethod):
         if self.queue is not None:
             each = self.queue.contrast(embedding, batch.video, self.settings.negatives, self.settings.hardest)
             losses["queue"] = self.settings.queue_weight * each[pairs.anchor].sum() / max(1, len(pairs.anchor))
-            self.queue.push(*of_all_processes(embedding, batch.video))
+            remember(self.queue, embedding, batch.video)
         return losses

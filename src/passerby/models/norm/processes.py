@@ -1,5 +1,6 @@
-"""Sums over the processes that train one model together, on any backend."""
+"""What the processes that train one model together tell each other, on any backend."""
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -17,3 +18,17 @@ def sum_over_processes(values: Tensor) -> Tensor:
 
     total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
     return total
+
+
+@torch.no_grad()
+def of_every_process(values: Tensor) -> list[Tensor]:
+    """The `values` of each process in the order of ranks, the same on all; they may differ in length, not in width."""
+    if process_count() == 1:
+        return [values]
+    counts = [torch.zeros((), dtype=torch.int64, device=values.device) for _ in range(process_count())]
+    dist.all_gather(counts, torch.tensor(len(values), device=values.device))
+    longest = int(torch.stack(counts).max())
+    padded = torch.cat((values.detach(), values.new_zeros(longest - len(values), *values.shape[1:])))
+    everyone = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(everyone, padded.contiguous())
+    return [part[: int(count)] for part, count in zip(everyone, counts, strict=True)]
