@@ -101,6 +101,23 @@ def test_domain_norms_replace_every_batch_norm_and_leave_the_instance_halves_sha
         assert (layer.domains, layer.after, layer.squeeze) == (3, "pooled", None)
 
 
+@pytest.mark.parametrize("kind", ["domain", "domain-ibn-a"])
+def test_norms_recolour_where_the_bank_says(kind: NormKind) -> None:
+    def recolouring(*places: str) -> set[str]:
+        bank = BankSettings(domains=2, recoloured=places)
+        model = Model(
+            Architecture(backbone="mobilenetv2_100", norm=kind, bank=bank), Preprocessing(height=64, width=32)
+        )
+        layers = {name: m for name, m in model.backbone.network.named_modules() if isinstance(m, DomainNorm2d)}
+        assert len(layers) == 52
+        return {name.removesuffix(".norm") for name, layer in layers.items() if layer.recolours}
+
+    assert len(recolouring()) == 52
+    assert recolouring("bn1", "blocks.0") == {"bn1", "blocks.0.0.bn1", "blocks.0.0.bn2"}
+    with pytest.raises(PasserbyError, match=r"no norm of mobilenetv2_100 stands in 'block\.0'.*blocks\.0"):
+        recolouring("bn1", "block.0")
+
+
 def test_domain_norms_of_no_domains() -> None:
     with pytest.raises(PasserbyError, match=r"set model\.bank\.domains"):
         Model(Architecture(backbone="test_resnet", norm="domain"), Preprocessing(height=32, width=16))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, nearest
 from passerby.models.backbone import Backbone
 from passerby.models.norm import (
     After,
@@ -59,6 +59,10 @@ class BankSettings(BaseModel):
     after: After = "source"
     """What follows Anti-Normalization's re-colouring: the BN of the source domain, of the hybrid `batch`, by `pooled` statistics,
     or `none`."""
+    recoloured: tuple[str, ...] = ()
+    """Modules of the network, by the beginnings of their names, whose norms re-colour (`bn1`, `blocks.0`, `layer1`); the others go by
+    their domain's running statistics then. Empty: all re-colour. A norm that re-colours lets no difference between images in
+    mean and contrast through: at the end of a network that is all that average pooling would have seen."""
     attention: int = Field(0, ge=0)
     """Reduction rate of the attention that mixes experts (TAL: 16); 0: experts count alike, without any new parameter."""
 
@@ -126,6 +130,23 @@ def _install_domain_norms(backbone: Backbone, kind: NormKind, bank: BankSettings
     if kind == "domain-ibn-a":
         replace_norms(backbone.network, domain_norm(bank, half_instance=True), _places(backbone).first_norms)
     replace_norms(backbone.network, domain_norm(bank))
+    _choose_recoloured(backbone, bank.recoloured)
+
+
+def _choose_recoloured(backbone: Backbone, places: tuple[str, ...]) -> None:
+    layers = {name: m for name, m in backbone.network.named_modules() if isinstance(m, DomainNorm2d)}
+    for place in places:
+        if not any(_is_in(name, place) for name in layers):
+            known = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in layers))
+            raise PasserbyError(
+                f"model.bank.recoloured: no norm of {backbone.name} stands in '{place}'; {nearest(place, known)}"
+            )
+    for name, layer in layers.items():
+        layer.recolours = not places or any(_is_in(name, place) for place in places)
+
+
+def _is_in(name: str, place: str) -> bool:
+    return name == place or name.startswith(f"{place}.")
 
 
 class _Places:

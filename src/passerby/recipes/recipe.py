@@ -221,7 +221,7 @@ def _nested(keys: list[str], value: Any) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     """A value from the command line: a list for keys that take one, else YAML (1e-3 is a number, as people mean it)."""
-    if key.split(".")[-1] in {"sources", "shards", "stages", "milestones", "meta_train", "meta_test"}:
+    if key.split(".")[-1] in {"sources", "shards", "stages", "recoloured", "milestones", "meta_train", "meta_test"}:
         parts = text.removeprefix("[").removesuffix("]").split(",")
         return [part.strip(" '\"") for part in parts if part.strip()]
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):

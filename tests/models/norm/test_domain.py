@@ -203,6 +203,23 @@ def test_recolour_equals_the_posters_equation(after: After, affine: str, trainin
     same_both_ways(layer, x, run(layer, x, Route(DOMAIN, "recolour", COLOUR)), expected)
 
 
+@pytest.mark.parametrize("after", ["source", "batch"])
+@pytest.mark.parametrize("half", [0, 2])
+@pytest.mark.parametrize("affine", ["shared", "own"])
+def test_a_layer_that_does_not_recolour_goes_by_the_running_statistics(affine: str, half: int, after: After) -> None:
+    layer, x = layer_of(affine=affine, after=after, instance_channels=half), maps()
+    layer.recolours = False
+    before = layer.bank
+    found = run(layer, x, Route(DOMAIN, "recolour", COLOUR))
+    unknown = run(layer, x, Route(None, "recolour"))
+    assert torch.equal(layer.running_mean, before.mean)
+    layer.eval()
+    expected = run(layer, x, Route(DOMAIN))
+    same_both_ways(layer, x, found, expected)
+    each = [run(layer, x, Route(torch.full((N,), k))) for k in range(K)]
+    torch.testing.assert_close(unknown, torch.stack(each).mean(0))
+
+
 def test_normalised_by_the_colours_own_statistics_it_would_be_instance_norm() -> None:
     layer, x = layer_of(), maps()
     y = run(layer, x, Route(DOMAIN, "recolour", DOMAIN))

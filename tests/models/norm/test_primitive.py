@@ -10,7 +10,7 @@ from torch import Tensor
 
 from passerby.models.norm import normalise
 from passerby.models.norm import places as places_module
-from passerby.models.norm.primitive import image_moments
+from passerby.models.norm.primitive import image_moments, scaled
 
 
 def algebra(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
@@ -64,13 +64,40 @@ def test_equals_the_plain_formula(layout: str, block: int, monkeypatch: pytest.M
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("by_image", [True, False])
+def test_scaled_is_scale_x_plus_shift(layout: str, by_image: bool) -> None:
+    x, weight, bias = inputs()
+    maps = LAYOUTS[layout](x).requires_grad_()
+    shape = maps.shape[:2] if by_image else weight.shape
+    scale, shift = ((t.detach() + torch.rand(shape, dtype=t.dtype)).requires_grad_() for t in (weight, bias))
+    y = scaled(maps, scale, shift)
+    expected = scale[..., None, None] * maps + shift[..., None, None]
+    torch.testing.assert_close(y, expected, rtol=1e-13, atol=1e-13)
+    gradient = torch.randn(y.shape, dtype=y.dtype)
+    found = torch.autograd.grad(y, (maps, scale, shift), gradient)
+    for one, other in zip(found, torch.autograd.grad(expected, (maps, scale, shift), gradient), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        assert torch.equal(scaled(maps, scale, shift), y)
+
+
+@pytest.mark.parametrize("by_image", [True, False])
+def test_derivatives_of_scaled_by_finite_differences(by_image: bool) -> None:
+    maps = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    shape = (2, 3) if by_image else (3,)
+    scale, shift = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(scaled, (maps, scale, shift))
+    assert torch.autograd.gradgradcheck(scaled, (maps, scale, shift))
+
+
 def test_keeps_the_memory_format() -> None:
     x, weight, bias = inputs()
     for layout in ("contiguous", "channels_last"):
         maps = LAYOUTS[layout](x).requires_grad_()
-        y, _ = normalise(maps, algebra, weight, bias)
-        assert y.stride() == maps.stride()
-        assert torch.autograd.grad(y.sum(), maps)[0].stride() == maps.stride()
+        for y in (normalise(maps, algebra, weight, bias)[0], scaled(maps, weight, bias)):
+            assert y.stride() == maps.stride()
+            assert torch.autograd.grad(y.sum(), maps)[0].stride() == maps.stride()
 
 
 def test_a_gradient_in_another_memory_format() -> None:

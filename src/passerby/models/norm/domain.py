@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from passerby.errors import PasserbyError
 from passerby.models.norm.algebra import Statistics, batch_statistics, standardise
 from passerby.models.norm.bank import Bank, domain_statistics, rows
-from passerby.models.norm.primitive import normalise
+from passerby.models.norm.primitive import normalise, scaled
 from passerby.models.route import Mode, Route, RoutedModule
 
 After = Literal["source", "batch", "pooled", "none"]
@@ -37,7 +37,8 @@ class DomainNorm2d(RoutedModule):
     `recolour`: Anti-Normalization (Nie et al., "LDA"): c = (x - mu_in) / sqrt(var_in + eps) sqrt(var_j + eps) + mu_j, in the
     colours j that the route names. What follows is ours, the poster stops here; `after` chooses it: `source`, the source domain's BN
     with its running statistics; `batch`, a BN over the batch of the c (at test time by the pooled statistics); `pooled`, by the
-    statistics pooled over domains; `none`, the affine alone. With an unknown source domain `source` is the mean of the K.
+    statistics pooled over domains; `none`, the affine alone. With an unknown source domain `source` is the mean of the K. A layer that
+    does not re-colour (`recolours`, ours) goes by the source domain's running statistics in this mode.
 
     Each way is one scale and one shift per image and channel: nothing K times the size of the maps is made.
 
@@ -50,6 +51,7 @@ class DomainNorm2d(RoutedModule):
         momentum: weight of a new batch in a domain's statistics; None averages all of its batches evenly.
         hold_statistics: batches leave the bank alone.
         mix_trains_affine: `mix` gives gradients to the affine.
+        recolours: the mode `recolour` re-colours here.
         squeeze, excite: W1 and W2 of the attention, or None.
     """
 
@@ -84,6 +86,7 @@ class DomainNorm2d(RoutedModule):
         super().__init__()
         self.domains, self.eps, self.momentum, self.after = domains, eps, momentum, after
         self.instance_channels, self.hold_statistics, self.mix_trains_affine = instance_channels, False, False
+        self.recolours = True
         by_domain = channels - instance_channels
         shape = (by_domain,) if affine == "shared" else (domains, by_domain)
         self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
@@ -174,6 +177,9 @@ class DomainNorm2d(RoutedModule):
         parameters: list[Tensor] = [self.weight, self.bias]
         if route.mode == "mix" and not self.mix_trains_affine:
             parameters = [self.weight.detach(), self.bias.detach()]
+        if self._is_fixed(route):
+            domain = None if route.mode == "mix" else route.domain
+            return scaled(maps, *self._by_running(domain, *parameters))
         if self.instance_channels:
             parameters += [self.instance_weight, self.instance_bias]
         if route.mode == "mix" and self.squeeze is not None and self.excite is not None:
@@ -182,6 +188,14 @@ class DomainNorm2d(RoutedModule):
         if observed and not self.hold_statistics:
             self._observe(Statistics(*observed), maps.shape[2] * maps.shape[3])
         return y
+
+    def _is_fixed(self, route: Route) -> bool:
+        """Whether maps are normalised by running statistics, whatever they look like."""
+        if self.instance_channels:
+            return False
+        if route.mode == "mix":
+            return self.squeeze is None and route.without is None
+        return not self.training if route.mode == "expert" else not self.recolours
 
     def _algebra(
         self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, *rest: Tensor
@@ -201,11 +215,15 @@ class DomainNorm2d(RoutedModule):
             )
         return scale, shift, *observed
 
+    def _by_running(self, domain: Tensor | None, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift by the running statistics of each image's domain, [N, C]; of an unknown domain their mean, [C]."""
+        scale, shift = standardise(*self.bank, weight, bias, self.eps)
+        return rows(scale, domain), rows(shift, domain)
+
     def _expert(self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        assert route.domain is not None
         if not self.training:
-            tables = standardise(*self.bank, weight, bias, self.eps)
-            return tuple(rows(table, route.domain) for table in tables)
+            return self._by_running(route.domain, weight, bias)
+        assert route.domain is not None
         batch = domain_statistics(mean, variance, route.domain, self.domains)
         enough = batch.images >= FEWEST_IMAGES
         centre = torch.where(enough, batch.mean, self.running_mean)
@@ -223,8 +241,10 @@ class DomainNorm2d(RoutedModule):
         attention: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
         alpha = self._alpha(route, mean, *attention)
-        tables = standardise(*self.bank, weight, bias, self.eps)
-        return tuple(rows(table, None) if alpha is None else alpha @ table for table in tables)
+        if alpha is None:
+            return self._by_running(None, weight, bias)
+        scale, shift = standardise(*self.bank, weight, bias, self.eps)
+        return alpha @ scale, alpha @ shift
 
     def _alpha(self, route: Route, mean: Tensor, *attention: Tensor) -> Tensor | None:
         """The weights [N, K] of eq. 6; GP(x) is the mean that the primitive has at hand. None: all count alike."""
@@ -241,6 +261,8 @@ class DomainNorm2d(RoutedModule):
     def _recolour(
         self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor
     ) -> tuple[Tensor, ...]:
+        if not self.recolours:
+            return self._by_running(route.domain, weight, bias)
         centre, spread = self._colours(route, mean.detach(), variance.detach())
         deviation = (spread + self.eps).sqrt()
         white = torch.rsqrt(variance + self.eps)
@@ -272,8 +294,7 @@ class DomainNorm2d(RoutedModule):
             bias: of the affine.
         """
         if self.after == "source":
-            scale, shift = standardise(*self.bank, weight, bias, self.eps)
-            return rows(scale, route.domain), rows(shift, route.domain)
+            return self._by_running(route.domain, weight, bias)
         weight, bias = rows(weight, route.domain), rows(bias, route.domain)
         if self.after == "none":
             return weight, bias

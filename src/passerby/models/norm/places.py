@@ -68,17 +68,18 @@ def products(maps: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     return of_scale, of_shift
 
 
-def scale_and_shift(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Puts out scale x + shift with one scale and shift a map, in the dtype and memory format of `maps`.
+def scale_and_shift(maps: Tensor, scale: Tensor, shift: Tensor, like: Tensor | None = None) -> Tensor:
+    """Puts out scale x + shift with one scale and shift a map.
 
     Args:
         maps: x [N, C, h, w].
         scale: [N, C] or [C].
         shift: [N, C] or [C].
+        like: has the dtype and memory format of the result; None: `maps` has.
     """
     n, c, _, _ = maps.shape
-    dim = _places_dim(maps)
-    out = torch.empty_like(maps)
+    out = torch.empty_like(maps if like is None else like)
+    dim = _places_dim(out)
     _scale_and_shift(_as_places(maps, dim), scale.expand(n, c), shift.expand(n, c), dim, _as_places(out, dim))
     return out
 

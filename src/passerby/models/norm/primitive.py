@@ -41,6 +41,22 @@ def normalise(maps: Tensor, algebra: Algebra, *parameters: Tensor) -> tuple[Tens
     return scale_and_shift(maps, scale, shift), *observed
 
 
+def scaled(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Puts out scale x + shift, for norms that need not look at the maps: no moments are made, else as `normalise`.
+
+    Args:
+        maps: x [N, C, h, w].
+        scale: [N, C] or [C].
+        shift: likewise.
+    """
+    if torch.compiler.is_compiling():
+        return (scale[..., None, None] * maps + shift[..., None, None]).to(maps.dtype)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (maps, scale, shift)):
+        result: Tensor = _Scaled.apply(maps, scale, shift)
+        return result
+    return scale_and_shift(maps, scale, shift)
+
+
 def image_moments(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and (biased) variance [N, C] of maps [N, C, h, w] over places, with gradients; float32 at least, under autocast too.
 
@@ -68,6 +84,26 @@ class _ImageMoments(torch.autograd.Function):
         linear = 2 * per_place * of_variance
         result: Tensor = scale_and_shift(maps, linear, per_place * of_mean - linear * mean)
         return result
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(maps, scale)
+        return scale_and_shift(maps, scale, shift)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        maps, scale = ctx.saved_tensors
+        wide = torch.promote_types(maps.dtype, torch.float32)
+        if torch.is_grad_enabled():  # the caller wants to differentiate this gradient too
+            of_maps = (scale[..., None, None] * gradient).to(maps.dtype)
+            sums = (maps.to(wide) * gradient).sum((2, 3)), gradient.to(wide).sum((2, 3))
+            return of_maps, *(total.sum_to_size(scale.shape) for total in sums)
+        of_maps = scale_and_shift(gradient, scale, torch.zeros_like(scale), maps) if ctx.needs_input_grad[0] else None
+        if not any(ctx.needs_input_grad[1:]):
+            return of_maps, None, None
+        return of_maps, *(total.sum_to_size(scale.shape) for total in products(maps, gradient))
 
 
 class _Normalise(torch.autograd.Function):
