@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from passerby.errors import PasserbyError
-from passerby.models.norm import DomainNorm2d
-from passerby.models.norm.domain import After
+from passerby.models.norm import After, DomainNorm2d
 from passerby.models.route import Route, other_domains, routed
 
 C, K, N = 6, 3, 12

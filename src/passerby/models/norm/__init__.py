@@ -4,11 +4,12 @@ from passerby.models.norm.affine import AffineNorm2d
 from passerby.models.norm.bank import Bank
 from passerby.models.norm.batch import SyncBatchNorm2d
 from passerby.models.norm.batch_instance import BatchInstanceNorm2d, InstanceStart, clamp_gates
-from passerby.models.norm.domain import After, DomainAffine, DomainNorm2d
+from passerby.models.norm.domain import DomainAffine, DomainNorm2d
 from passerby.models.norm.half_instance import HalfInstanceNorm2d
 from passerby.models.norm.instance import InstanceNorm2d
 from passerby.models.norm.one_affine import OneAffineBatchInstanceNorm2d
 from passerby.models.norm.primitive import normalise
+from passerby.models.norm.recolouring import After
 
 __all__ = [
     "AffineNorm2d",

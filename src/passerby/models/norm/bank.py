@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from passerby.models.norm.algebra import Statistics
+from passerby.models.norm.algebra import Statistics, standardise
 from passerby.models.norm.processes import sum_over_processes
 
 
@@ -76,6 +76,20 @@ def domain_statistics(mean: Tensor, variance: Tensor, domain: Tensor, domains: i
     return Statistics(
         first.to(mean.dtype), (second - first.square()).clamp(min=0).to(mean.dtype), images.to(mean.dtype)
     )
+
+
+def by_running(bank: Bank, domain: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Scale and shift by the running statistics of each image's domain, [N, C]; of an unknown domain their mean, [C].
+
+    Args:
+        bank: of K domains.
+        domain: int64 [N], or None.
+        weight: of the affine, [C] or [K, C].
+        bias: likewise.
+        eps: added to a variance.
+    """
+    scale, shift = standardise(*bank, weight, bias, eps)
+    return rows(scale, domain), rows(shift, domain)
 
 
 def rows(table: Tensor, index: Tensor | None) -> Tensor:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from passerby.errors import PasserbyError
-from passerby.models.norm.algebra import Statistics, batch_statistics, standardise
-from passerby.models.norm.bank import Bank, domain_statistics, rows
+from passerby.models.norm.algebra import Statistics, standardise
+from passerby.models.norm.bank import Bank, by_running, domain_statistics, rows
 from passerby.models.norm.primitive import normalise, scaled
+from passerby.models.norm.recolouring import After, recoloured
 from passerby.models.route import Mode, Route, RoutedModule
 
-After = Literal["source", "batch", "pooled", "none"]
-"""What follows the re-colouring, see `DomainNorm2d`."""
 DomainAffine = Literal["shared", "own"]
 FEWEST_IMAGES = 4
 """A domain with fewer images in a batch is normalised by its running statistics."""
@@ -34,11 +33,8 @@ class DomainNorm2d(RoutedModule):
     unless `mix_trains_affine`. Ours: GP(x) is standardised by the statistics pooled over the domains, or all images would look alike
     to W1, and a route may leave experts out (`Route.without`).
 
-    `recolour`: Anti-Normalization (Nie et al., "LDA"): c = (x - mu_in) / sqrt(var_in + eps) sqrt(var_j + eps) + mu_j, in the
-    colours j that the route names. What follows is ours, the poster stops here; `after` chooses it: `source`, the source domain's BN
-    with its running statistics; `batch`, a BN over the batch of the c (at test time by the pooled statistics); `pooled`, by the
-    statistics pooled over domains; `none`, the affine alone. With an unknown source domain `source` is the mean of the K. A layer that
-    does not re-colour (`recolours`, ours) goes by the source domain's running statistics in this mode.
+    `recolour`: Anti-Normalization (Nie et al., "LDA"), in the colours that the route names; see `recoloured`. A layer that does not
+    re-colour (`recolours`, ours) goes by the source domain's running statistics in this mode.
 
     Each way is one scale and one shift per image and channel: nothing K times the size of the maps is made.
 
@@ -173,13 +169,13 @@ class DomainNorm2d(RoutedModule):
                 "models.norm: a domain norm has to know the way: give the model a Route with the domain of each image, or one "
                 "of the modes mix and recolour"
             )
-        # The affine, its instance half if there is one, then the attention if it takes part.
-        parameters: list[Tensor] = [self.weight, self.bias]
-        if route.mode == "mix" and not self.mix_trains_affine:
-            parameters = [self.weight.detach(), self.bias.detach()]
+        still = route.mode == "mix" and not self.mix_trains_affine
+        weight, bias = (self.weight.detach(), self.bias.detach()) if still else (self.weight, self.bias)
         if self._is_fixed(route):
             domain = None if route.mode == "mix" else route.domain
-            return scaled(maps, *self._by_running(domain, *parameters))
+            return scaled(maps, *by_running(self.bank, domain, weight, bias, self.eps))
+        # The affine, its instance half if there is one, then the attention if it takes part.
+        parameters = [weight, bias]
         if self.instance_channels:
             parameters += [self.instance_weight, self.instance_bias]
         if route.mode == "mix" and self.squeeze is not None and self.excite is not None:
@@ -215,14 +211,9 @@ class DomainNorm2d(RoutedModule):
             )
         return scale, shift, *observed
 
-    def _by_running(self, domain: Tensor | None, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift by the running statistics of each image's domain, [N, C]; of an unknown domain their mean, [C]."""
-        scale, shift = standardise(*self.bank, weight, bias, self.eps)
-        return rows(scale, domain), rows(shift, domain)
-
     def _expert(self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
         if not self.training:
-            return self._by_running(route.domain, weight, bias)
+            return by_running(self.bank, route.domain, weight, bias, self.eps)
         assert route.domain is not None
         batch = domain_statistics(mean, variance, route.domain, self.domains)
         enough = batch.images >= FEWEST_IMAGES
@@ -242,9 +233,17 @@ class DomainNorm2d(RoutedModule):
     ) -> tuple[Tensor, ...]:
         alpha = self._alpha(route, mean, *attention)
         if alpha is None:
-            return self._by_running(None, weight, bias)
+            return by_running(self.bank, None, weight, bias, self.eps)
         scale, shift = standardise(*self.bank, weight, bias, self.eps)
         return alpha @ scale, alpha @ shift
+
+    def _recolour(
+        self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, ...]:
+        if not self.recolours:
+            return by_running(self.bank, route.domain, weight, bias, self.eps)
+        after: After = "pooled" if self.after == "batch" and not self.training else self.after
+        return recoloured(self.bank, route, mean, variance, weight, bias, self.eps, after)
 
     def _alpha(self, route: Route, mean: Tensor, *attention: Tensor) -> Tensor | None:
         """The weights [N, K] of eq. 6; GP(x) is the mean that the primitive has at hand. None: all count alike."""
@@ -257,51 +256,6 @@ class DomainNorm2d(RoutedModule):
         else:
             return None
         return (logits if route.without is None else logits.masked_fill(route.without, -torch.inf)).softmax(1)
-
-    def _recolour(
-        self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, ...]:
-        if not self.recolours:
-            return self._by_running(route.domain, weight, bias)
-        centre, spread = self._colours(route, mean.detach(), variance.detach())
-        deviation = (spread + self.eps).sqrt()
-        white = torch.rsqrt(variance + self.eps)
-        scale, shift = self._after(route, centre, spread + self.eps, variance, weight, bias)
-        scale, shift = scale * deviation, shift + scale * centre
-        scale = scale * white
-        return scale, torch.addcmul(shift, scale, mean, value=-1)
-
-    def _colours(self, route: Route, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance that each image is coloured with, [N, C] or [C]."""
-        bank = self.bank
-        if isinstance(route.colour, Tensor):
-            chosen: Tensor | None = route.colour
-        else:
-            chosen = bank.nearest(mean, variance, self.eps) if route.colour == "nearest" else None
-        return rows(bank.mean, chosen), rows(bank.variance, chosen)
-
-    def _after(
-        self, route: Route, centre: Tensor, square: Tensor, variance: Tensor, weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Scale and shift of what follows the re-coloured map c: [N, C] or [C].
-
-        Args:
-            route: the source domain of each image, if it is known.
-            centre: mean of c over places.
-            square: var_j + eps.
-            variance: [N, C] of the image; that of c is variance / (variance + eps) (var_j + eps).
-            weight: of the affine.
-            bias: of the affine.
-        """
-        if self.after == "source":
-            return self._by_running(route.domain, weight, bias)
-        weight, bias = rows(weight, route.domain), rows(bias, route.domain)
-        if self.after == "none":
-            return weight, bias
-        if self.after == "batch" and self.training:
-            batch = batch_statistics(centre.expand_as(variance), variance / (variance + self.eps) * square)
-            return standardise(batch.mean, batch.variance, weight, bias, self.eps)
-        return standardise(*self.bank.pooled(), weight, bias, self.eps)
 
     @torch.no_grad()
     def _observe(self, batch: Statistics, places: int) -> None:
