@@ -20,9 +20,11 @@ from passerby.data.video.crops import Crop, StoredCrop
 from passerby.data.video.film_set import FilmBatch, FilmLoader, FilmSet
 from passerby.data.video.frame_pairs import FramePairSettings
 from passerby.data.video.writer import FilmWriter, merge_listings
+from passerby.losses.feature_queue import Origin
 from passerby.losses.reliability import reliability_guided
 from passerby.memory import keep_freed_memory
 from passerby.methods.base import TrainingFacts
+from passerby.methods.film import origin_of
 from passerby.methods.isr import Isr, IsrSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.model import Architecture, Model
@@ -55,7 +57,9 @@ def share(film: FilmSet) -> None:
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], fused=True)
     shares, crops = [], 0
     assert method.queue is not None
-    method.queue.push(torch.nn.functional.normalize(torch.randn(8192, 512)), torch.full((8192,), 10**6))
+    stranger = torch.full((8192,), 10**6)
+    full = torch.nn.functional.normalize(torch.randn(8192, 512))
+    method.queue.push(full, Origin(stranger, stranger, torch.zeros(8192)))
     for batch in FilmLoader(film, STEPS):
         began = time.perf_counter()
         batch.images = augment(batch.images, JITTER, PREPROCESSING, torch_generator(0, batch.step))
@@ -77,9 +81,10 @@ def after_the_network(method: Isr, embedding: torch.Tensor, batch: FilmBatch) ->
     """What `Isr.losses` does behind the network, with its backward."""
     pairs, log_p = method.mine(embedding, batch)
     assert method.queue is not None
-    each = method.queue.contrast(embedding, batch.video, method.settings.negatives)
-    (reliability_guided(log_p, method.settings.gamma) + 5 * each[pairs.anchor].mean()).backward()
-    method.queue.push(embedding, batch.video)
+    origin, settings = origin_of(batch), method.settings
+    each = method.queue.contrast(embedding, origin, settings.negatives, apart=settings.apart)
+    (reliability_guided(log_p, settings.gamma) + 5 * each[pairs.anchor].mean()).backward()
+    method.queue.push(embedding, origin)
 
 
 def feeding(times: int, shards: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from passerby.losses.cycle import cycle_association
-from passerby.losses.feature_queue import FeatureQueue
+from passerby.losses.feature_queue import FeatureQueue, Origin
 from passerby.losses.focal import focal
 from passerby.losses.reliability import log_reliability, reliability_guided
 
@@ -103,6 +103,11 @@ def test_focal_is_its_formula_with_its_whole_gradient(gamma: float) -> None:
     assert bool(certain.grad.isfinite().all())
 
 
+def of_videos(video: Tensor) -> Origin:
+    """Every shot a film of its own, all at its first frame."""
+    return Origin(video, video, torch.zeros(len(video)))
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     length=st.integers(1, 12),
@@ -117,10 +122,10 @@ def test_queue_contrast_is_equation_5(length: int, pushes: list[int], k: int, ha
     for n, count in enumerate(pushes):
         features = unit(count, 4, seed=seed + n)
         video = torch.randint(4, (count,), generator=torch.Generator().manual_seed(seed + n))
-        queue.push(features, video)
+        queue.push(features, of_videos(video))
         memory = (memory + list(zip(features, video.tolist(), strict=True)))[-length:]
     x, own = unit(6, 4, seed=seed + 50).requires_grad_(), torch.tensor([0, 1, 2, 3, 4, 0])
-    found = queue.contrast(x, own, k, hardest)  # type: ignore[arg-type]
+    found = queue.contrast(x, of_videos(own), k, hardest)  # type: ignore[arg-type]
     for i in range(6):
         point = x[i].detach()
         cosines = sorted((float(point @ f) for f, v in memory if v != int(own[i])), reverse=hardest == "similar")[:k]
@@ -135,23 +140,34 @@ def test_queue_contrast_is_equation_5(length: int, pushes: list[int], k: int, ha
 def test_a_queue_keeps_the_newest_and_is_saved_whole() -> None:
     queue = FeatureQueue(5, 1)
     for n in range(7):
-        queue.push(torch.tensor([[float(n)]]), torch.tensor([n]))
+        queue.push(torch.tensor([[float(n)]]), of_videos(torch.tensor([n])))
     assert sorted(queue.features[:, 0].tolist()) == [2, 3, 4, 5, 6]
     assert queue.video[int(queue.place)] == 2  # the next one goes where the oldest is
     other = FeatureQueue(5, 1)
     other.load_state_dict(queue.state_dict())
     for kept in (queue, other):
-        kept.push(torch.tensor([[7.0]]), torch.tensor([7]))
+        kept.push(torch.tensor([[7.0]]), of_videos(torch.tensor([7])))
     assert torch.equal(queue.features, other.features)
-    assert queue.negatives(torch.tensor([3])).sum() == 4
-    queue.push(torch.arange(20.0)[:, None], torch.arange(20))
+    assert queue.negatives(of_videos(torch.tensor([3])), 0).sum() == 4
+    queue.push(torch.arange(20.0)[:, None], of_videos(torch.arange(20)))
     assert sorted(queue.features[:, 0].tolist()) == [15, 16, 17, 18, 19]
+
+
+def test_negatives_of_one_film_lie_apart_and_those_of_others_wherever() -> None:
+    queue = FeatureQueue(6, 2)
+    video, film = torch.tensor([0, 1, 2, 3, 3]), torch.tensor([0, 0, 0, 7, 7])
+    queue.push(torch.zeros(5, 2), Origin(video, film, torch.tensor([0.0, 25.0, 50.0, 1.0, 2.0])))
+    asked = Origin(torch.tensor([0, 1, 3]), torch.tensor([0, 0, 7]), torch.tensor([10.0, 20.0, 0.0]))
+    found = [row.nonzero()[:, 0].tolist() for row in queue.negatives(asked, 20.0)]
+    assert found == [[2, 3, 4], [0, 2, 3, 4], [0, 1, 2]]
+    found = [row.nonzero()[:, 0].tolist() for row in queue.negatives(asked, 0.0)]
+    assert found == [[1, 2, 3, 4], [0, 2, 3, 4], [0, 1, 2]]
 
 
 def test_what_is_pushed_keeps_no_graph() -> None:
     queue = FeatureQueue(4, 2)
     features = torch.ones(2, 2, requires_grad=True)
-    queue.push(features * 2, torch.zeros(2, dtype=torch.int64))
+    queue.push(features * 2, of_videos(torch.zeros(2, dtype=torch.int64)))
     assert not queue.features.requires_grad
 
 
@@ -193,8 +209,8 @@ def test_a_walk_needs_two_people() -> None:
 def test_everything_is_float32_under_autocast() -> None:
     x = F.normalize(torch.randn(4, 8)).bfloat16()
     queue = FeatureQueue(4, 8)
-    queue.push(x, torch.arange(4))
+    queue.push(x, of_videos(torch.arange(4)))
     with torch.autocast("cpu", torch.bfloat16):
         log_p = log_reliability(x, x, torch.arange(4), torch.ones(4, 4, dtype=torch.bool))
-        found = (log_p, queue.contrast(x, torch.arange(4) + 9), cycle_association(x, x))
+        found = (log_p, queue.contrast(x, of_videos(torch.arange(4) + 9)), cycle_association(x, x))
     assert [value.dtype for value in found] == [torch.float32] * 3

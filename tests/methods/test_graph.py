@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from passerby.data.sampling import Indices
-from passerby.losses.feature_queue import FeatureQueue
+from passerby.losses.feature_queue import FeatureQueue, Origin
 from passerby.matching.cosine import Cosine
 from passerby.methods.film import remember
 from passerby.methods.graph import Graph, nearest
@@ -61,7 +61,8 @@ def process(rank: int, folder: str) -> None:
     found = nearest(Graph(describe, Cosine()), SHOWN, ANCHORS, 3)
     queue = FeatureQueue(8, 4)
     mine = slice(0, 3) if rank == 0 else slice(3, 5)
-    remember(queue, features()[mine], torch.arange(5)[mine])
+    video = torch.arange(5)[mine]
+    remember(queue, features()[mine], Origin(video, video + 10, 0.5 * video))
     torch.save({"found": found, "described": described, "queue": queue.state_dict()}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -76,3 +77,5 @@ def test_two_processes_share_the_work_and_agree(tmp_path: Path) -> None:
     assert torch.equal(first["queue"]["features"], second["queue"]["features"])
     torch.testing.assert_close(first["queue"]["features"][:5], features()[:5])
     assert first["queue"]["video"][:5].tolist() == [0, 1, 2, 3, 4]
+    assert first["queue"]["film"][:5].tolist() == [10, 11, 12, 13, 14]
+    assert second["queue"]["time"][:5].tolist() == [0, 0.5, 1, 1.5, 2]

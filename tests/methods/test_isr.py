@@ -1,5 +1,6 @@
 """Methods on film: losses as the papers add them up, what gradients reach, and truth that no loss ever sees."""
 
+import dataclasses
 import math
 from dataclasses import replace
 from typing import Any
@@ -43,7 +44,7 @@ def make(name: str, domains: int = 2, **settings: Any) -> Any:
 
 def batch(seed: int = 2, truth: Tensor = TRUTH) -> FilmBatch:
     images = torch.randint(0, 256, (12, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    return FilmBatch(SMALL.normalise(images), VIDEO, FRAME, truth, 0)
+    return FilmBatch(SMALL.normalise(images), VIDEO, VIDEO, 0.0 * VIDEO, FRAME, truth, 0)
 
 
 def logged(method: FilmMethod, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
@@ -132,6 +133,8 @@ def test_precision_and_reliability_are_what_they_say(monkeypatch: pytest.MonkeyP
     drawn = FilmBatch(
         torch.zeros(6, 3, 1, 1),
         torch.tensor([4, 4, 4, 4, 9, 9]),
+        torch.zeros(6, dtype=torch.int64),
+        torch.zeros(6),
         torch.tensor([0, 0, 1, 1, 0, 1]),
         torch.tensor([5, 6, 5, 7, 8, -1]),
         0,
@@ -217,10 +220,23 @@ def test_losses_are_float32_under_autocast() -> None:
         assert {loss.dtype for loss in losses.values()} == {torch.float32}, name
 
 
+def test_negatives_of_the_same_film_keep_a_distance_in_time() -> None:
+    def after_two(apart: float, film: Tensor) -> float:
+        method, losses = make("isr", apart=apart), {}
+        for seconds in (0.0, 20.0):
+            drawn = dataclasses.replace(batch(), film=film, time=torch.full((12,), seconds))
+            losses = method.losses(drawn)
+        return float(losses["queue"].detach())
+
+    one_film = torch.zeros_like(VIDEO)
+    # Other shots of one film, 20 seconds ago: negatives where they are far enough, else there are none at all.
+    assert after_two(20.0, one_film) == after_two(0.0, one_film) == after_two(30.0, VIDEO) > 0
+    assert after_two(20.5, one_film) == 0
+
+
 def test_a_frame_without_a_partner_costs_nothing() -> None:
-    alone = FilmBatch(
-        torch.randn(3, 3, 32, 16), torch.tensor([1, 1, 2]), torch.zeros(3, dtype=torch.int64), torch.arange(3), 0
-    )
+    shots, nothing = torch.tensor([1, 1, 2]), torch.zeros(3, dtype=torch.int64)
+    alone = FilmBatch(torch.randn(3, 3, 32, 16), shots, shots, torch.zeros(3), nothing, torch.arange(3), 0)
     for name in ("isr", "cycas"):
         method = make(name)
         loss = method.total(method.losses(alone), 3)

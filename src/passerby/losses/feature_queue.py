@@ -1,6 +1,6 @@
 """A memory of features, and ISR's loss against its hardest negatives."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,19 +10,37 @@ Hardest = Literal["similar", "dissimilar"]
 _NOBODY = -1
 
 
+class Origin(NamedTuple):
+    """Where crops are from.
+
+    Attributes:
+        video: int64 [N], the shot.
+        film: int64 [N], the film that the shot is of.
+        time: float32 [N], seconds from the film's first frame.
+    """
+
+    video: Tensor
+    film: Tensor
+    time: Tensor
+
+
 class FeatureQueue(nn.Module):
-    """The features of the last crops, first in, first out, and which video each was of.
+    """The features of the last crops, first in, first out, and where each is from.
 
     It is part of a method's state: its buffers are saved with a checkpoint.
 
     Attributes:
         features: float32 [L, D].
         video: int64 [L]; -1 where nothing was written yet.
+        film: int64 [L].
+        time: float32 [L].
         place: int64 scalar, where the next feature goes.
     """
 
     features: Tensor
     video: Tensor
+    film: Tensor
+    time: Tensor
     place: Tensor
 
     def __init__(self, length: int, dimension: int) -> None:
@@ -30,23 +48,30 @@ class FeatureQueue(nn.Module):
         super().__init__()
         self.register_buffer("features", torch.zeros(length, dimension))
         self.register_buffer("video", torch.full((length,), _NOBODY))
+        self.register_buffer("film", torch.full((length,), _NOBODY))
+        self.register_buffer("time", torch.zeros(length))
         self.register_buffer("place", torch.tensor(0))
 
     @torch.no_grad()
-    def push(self, features: Tensor, video: Tensor) -> None:
-        """Takes in features [N, D] of videos [N]; the oldest go. Of more than fit, the last stay."""
+    def push(self, features: Tensor, origin: Origin) -> None:
+        """Takes in features [N, D] of crops from there; the oldest go. Of more than fit, the last stay."""
         length = len(self.video)
-        features, video = features[-length:], video[-length:]
-        rows = (self.place + torch.arange(len(video), device=self.place.device)) % length
+        features = features[-length:]
+        rows = (self.place + torch.arange(len(features), device=self.place.device)) % length
         self.features[rows] = features.to(self.features.dtype)
-        self.video[rows] = video
-        self.place.add_(len(video)).remainder_(length)
+        for buffer, values in zip((self.video, self.film, self.time), origin, strict=True):
+            buffer[rows] = values[-length:].to(buffer.dtype)
+        self.place.add_(len(features)).remainder_(length)
 
-    def negatives(self, video: Tensor) -> Tensor:
-        """Which features are of other videos than each of `video` [N]: bool [N, L]."""
-        return (self.video != _NOBODY) & (self.video != video[:, None])
+    def negatives(self, origin: Origin, apart: float) -> Tensor:
+        """Which features are of other videos than each of N crops, and `apart` seconds away where of the same film: bool [N, L]."""
+        other = (self.video != _NOBODY) & (self.video != origin.video[:, None])
+        far = (self.time - origin.time[:, None]).abs() >= apart
+        return other & (far | (self.film != origin.film[:, None]))
 
-    def contrast(self, features: Tensor, video: Tensor, k: int = 50, hardest: Hardest = "similar") -> Tensor:
+    def contrast(
+        self, features: Tensor, origin: Origin, k: int = 50, hardest: Hardest = "similar", apart: float = 0.0
+    ) -> Tensor:
         """Mean of log(1 + exp(x f)) over the k hardest negatives f of each x (Dou et al., "ISR", ICCV 2023, eq. 5).
 
         Negatives are features of other videos. The paper calls them hard and yet 'the most dissimilar'; the most similar
@@ -54,9 +79,10 @@ class FeatureQueue(nn.Module):
 
         Args:
             features: float [N, D], rows of length 1; computed in float32 under autocast.
-            video: int64 [N].
+            origin: of the N crops.
             k: negatives of each feature; the paper does not say how many.
             hardest: which negatives are hard.
+            apart: seconds that negatives of the same film lie away at least (ours): its shots may show one person.
 
         Returns:
             [N]; zero, with zero gradients, where there are no negatives yet.
@@ -67,7 +93,7 @@ class FeatureQueue(nn.Module):
             memory = self.features.to(wide.dtype)
             with torch.no_grad():
                 scores = sign * (wide @ memory.T)
-                chosen, rows = scores.masked_fill_(~self.negatives(video), -torch.inf).topk(min(k, len(memory)))
+                chosen, rows = scores.masked_fill_(~self.negatives(origin, apart), -torch.inf).topk(min(k, len(memory)))
                 there = chosen > -torch.inf
             # Only what was chosen is multiplied again, for its gradient: k of L columns.
             similarity = torch.einsum("nd,nkd->nk", wide, memory[rows])

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from passerby.data.video.film_set import UNKNOWN, FilmBatch
-from passerby.losses.feature_queue import FeatureQueue
+from passerby.losses.feature_queue import FeatureQueue, Origin
 from passerby.losses.reliability import log_reliability
 from passerby.methods.association import MinedPairs, mine_pairs
 from passerby.methods.base import Method, MethodSettings
@@ -79,6 +79,12 @@ def reliable_pairs(embedding: Tensor, batch: FilmBatch, settings: FilmSettings) 
     return pairs, log_reliability(embedding[pairs.anchor], embedding, pairs.positive, candidates, settings.temperature)
 
 
-def remember(queue: FeatureQueue, features: Tensor, video: Tensor) -> None:
-    """Puts the features [N, D] and videos [N] of every process into a queue, which is so the same on each."""
-    queue.push(torch.cat(of_every_process(features)), torch.cat(of_every_process(video)))
+def origin_of(batch: FilmBatch) -> Origin:
+    """Where the crops of a batch are from."""
+    return Origin(batch.video, batch.film, batch.time)
+
+
+def remember(queue: FeatureQueue, features: Tensor, origin: Origin) -> None:
+    """Puts the features [N, D] of every process into a queue, which is so the same on each."""
+    everyone = Origin(*(torch.cat(of_every_process(values)) for values in origin))
+    queue.push(torch.cat(of_every_process(features)), everyone)

@@ -11,7 +11,7 @@ from passerby.losses.feature_queue import FeatureQueue, Hardest
 from passerby.losses.focal import focal
 from passerby.losses.reliability import reliability_guided
 from passerby.methods.base import MethodSettings, TrainingFacts
-from passerby.methods.film import FilmMethod, FilmSettings, remember
+from passerby.methods.film import FilmMethod, FilmSettings, origin_of, remember
 from passerby.models.model import Model
 
 
@@ -31,6 +31,9 @@ class IsrSettings(FilmSettings):
     """k of eq. 5; the paper does not say how many."""
     hardest: Hardest = "similar"
     """Which of the queue's negatives are hard: the paper calls them hard, and the most dissimilar."""
+    apart: float = Field(30.0, ge=0)
+    """Seconds that negatives of the same film lie away at least (ours). The stretches of one fixed camera's film show many a
+    person twice, and the most similar negative would be the same person; 0: negatives are of any other shot (the paper)."""
 
 
 class Isr(FilmMethod):
@@ -38,7 +41,8 @@ class Isr(FilmMethod):
 
     Crops of two frames of a shot are matched exactly (eq. 1). A pair's reliability p is its softmax probability (eq. 2), its
     loss -p^gamma log p with p^gamma detached (eq. 3), rescaled (eq. 4); a queue of features of other videos gives the k
-    hardest negatives (eq. 5); both are added (eq. 6). Anchors of eq. 5 are those of the mined pairs.
+    hardest negatives (eq. 5); both are added (eq. 6). Anchors of eq. 5 are those of the mined pairs. Negatives of the same film
+    keep a distance in time (`apart`, ours).
 
     Ours, since the paper does not say: temperature, queue length and k; the BNNeck before an embedding is brought to length
     1; with several processes the queue holds the features of all, the same on each.
@@ -69,7 +73,8 @@ class Isr(FilmMethod):
         guided = reliability_guided if self.settings.pair_loss == "reliability" else focal
         losses = {"pairs": guided(log_p, self.settings.gamma)}
         if self.queue is not None:
-            each = self.queue.contrast(embedding, batch.video, self.settings.negatives, self.settings.hardest)
+            origin, settings = origin_of(batch), self.settings
+            each = self.queue.contrast(embedding, origin, settings.negatives, settings.hardest, settings.apart)
             losses["queue"] = self.settings.queue_weight * each[pairs.anchor].sum() / max(1, len(pairs.anchor))
-            remember(self.queue, embedding, batch.video)
+            remember(self.queue, embedding, origin)
         return losses

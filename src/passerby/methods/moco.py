@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from passerby.data.video.film_set import FilmBatch
 from passerby.losses.feature_queue import FeatureQueue
 from passerby.methods.base import MethodSettings, TrainingFacts
-from passerby.methods.film import FilmMethod, FilmSettings, remember
+from passerby.methods.film import FilmMethod, FilmSettings, origin_of, remember
 from passerby.models.model import Model
 
 
@@ -70,7 +70,7 @@ class Moco(FilmMethod):
             others = others.masked_fill(self.queue.video < 0, -torch.inf)  # where nothing was written yet
             logits = torch.cat((own, others), 1) / self.settings.contrast_temperature
             loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
-        remember(self.queue, keys, batch.video)
+        remember(self.queue, keys, origin_of(batch))
         return {"contrast": loss}
 
     @torch.no_grad()

@@ -36,6 +36,11 @@ def test_a_batch_holds_the_crops_of_its_visits(shards: Path) -> None:
     assert found.video.tolist() == [4] * 8 + [1] * 8
     assert found.frame.tolist() == ([0] * 4 + [1] * 4) * 2
     assert found.truth.tolist() == [16, 17, 18, 19] * 2 + [4, 5, 6, 7] * 2
+    opened = open_shards(shards)
+    times = [opened.frames(shot).times[frame] for shot, frame in ((4, 3), (4, 0), (1, 2), (1, 4))]
+    assert len(set(times)) == 4
+    assert found.time.tolist() == pytest.approx([time for time in times for _ in range(4)])
+    assert set(found.film.tolist()) == {0}
     expected = [stored.jpeg for stored in open_shards(shards).read(4, [3])]
     first = FilmSet([shards], SMALL, FramePairSettings(), 0)
     direct = np.stack(
@@ -59,6 +64,7 @@ def test_several_sets_count_through(shards: Path, film_folder: FilmFolder) -> No
     found = both.batch([Visit(0, (0,)), Visit(8, (1,))], 0)
     assert set(found.video.tolist()) == {0, 8}
     assert set(found.truth[found.video == 8].tolist()) == {UNKNOWN}
+    assert torch.equal(found.film, (found.video == 8).long())
     assert len(set(both.digests)) == 2
     assert film_set(shards).digests == film_set(shards).digests == both.digests[:1]
 

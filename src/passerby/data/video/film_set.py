@@ -33,7 +33,9 @@ class FilmBatch:
 
     Attributes:
         images: uint8 [N, 3, H, W] as decoded; float32, augmented and normalised, when a method sees it.
-        video: int64 [N], the shot that each crop is of; what is of another shot is a negative.
+        video: int64 [N], the shot that each crop is of.
+        film: int64 [N], the film that the shot is of.
+        time: float32 [N], seconds from the film's first frame.
         frame: int64 [N], the side of the super frame that it stands on.
         truth: int64 [N], who it is, counted within its film; -1 where unknown. Methods measure with it and never train on it.
         step: step of the run, which seeds whatever is drawn for this batch.
@@ -42,6 +44,8 @@ class FilmBatch:
 
     images: Tensor
     video: Tensor
+    film: Tensor
+    time: Tensor
     frame: Tensor
     truth: Tensor
     step: int
@@ -87,6 +91,8 @@ class FilmSet:
         self.shards: list[Shards] = [open_shards(folder) for folder in folders]
         self._preprocessing, self._settings = preprocessing, settings
         self._shots = [(shards, number) for shards in self.shards for number in range(len(shards.shots))]
+        films = [(place, key.film.name) for place, shards in enumerate(self.shards) for key in shards.shots]
+        self._films = np.unique(films, axis=0, return_inverse=True)[1]
         few = len(self._shots) < _MANY_SHOTS
         listed = []
         for shards, number in track(self._shots, "reading listings", transient=True, disable=few):
@@ -114,15 +120,22 @@ class FilmSet:
         found = [self._decoded[key] for key in wanted]
         counts = [len(truth) for _, truth in found]
         sides = [side for visit in visits for side in range(len(visit.frames))]
+        shots = [shot for shot, _ in wanted]
         batch = FilmBatch(
             to_tensor(np.concatenate([pixels for pixels, _ in found])),
-            torch.from_numpy(np.repeat([shot for shot, _ in wanted], counts)),
+            torch.from_numpy(np.repeat(shots, counts)),
+            torch.from_numpy(np.repeat(self._films[shots], counts)),
+            torch.from_numpy(np.repeat([self._time(*key) for key in wanted], counts)).float(),
             torch.from_numpy(np.repeat(sides, counts)),
             torch.from_numpy(np.concatenate([truth for _, truth in found])),
             step,
         )
         self._forget()
         return batch
+
+    def _time(self, shot: int, frame: int) -> float:
+        shards, number = self._shots[shot]
+        return shards.frames(number).times[frame]
 
     def examples(self, count: int) -> Pixels:
         """About so many crops of the first super frames of the plan, [n, H, W, 3]."""
