@@ -151,7 +151,7 @@ def _show(counts: dict[str, dict[str, float]], skipped: dict[str, str]) -> None:
     console.print(table)
     remarks = {
         "assumed_fps": "no timestamps: {:g} frames a second were assumed (--fps)",
-        "damaged": "{:g} pieces could not be decoded",
+        "damaged": "{:g} frames, or pieces of it, could not be decoded",
         "crowded_frames": "{:g} frames showed more people than are kept (--max-people)",
         "doubles": "{:g} crops showed a track twice in one instant (--join)",
         "unreadable": "{:g} crops could not be read",

@@ -174,6 +174,36 @@ def test_time_and_not_frame_numbers_cuts_stretches(
     assert [c.crop.time for c in shards.read(1)[::6]] == [2.0, 2.5, 3.0, 3.5]
 
 
+@pytest.mark.parametrize("shot", [1, 2, 3])
+def test_what_could_not_be_decoded_is_counted_once_whatever_kills_it(
+    make_film: MakeFilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shot: int
+) -> None:
+    finds(monkeypatch, 3)
+    film = make_film("film.mp4", range(0, 4000, 40))
+    content = bytearray(film.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 2000] = np.random.default_rng(0).bytes(2000)
+    film.write_bytes(bytes(content))
+    settings = IngestSettings(every=2, min_height=8, min_people=1, stretch=1.0, cut=255)
+    once, _ = ingest(film, tmp_path / "once", settings)
+    assert once.counts["damaged"] > 0
+    assert once.counts["damaged"] + once.counts["frames"] == 100
+    add, written = FilmWriter.add, 0
+
+    def killed(writer: FilmWriter, crops: Sequence[StoredCrop], state: dict[str, object]) -> None:
+        nonlocal written
+        if written == shot:
+            raise KeyboardInterrupt
+        written += 1
+        add(writer, crops, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FilmWriter, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(film, tmp_path / "killed", settings)
+    again, _ = ingest(film, tmp_path / "killed", settings)
+    assert again.counts == once.counts
+
+
 def test_a_crowd_is_cut_down_and_counted(make_film: MakeFilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch, 95)
     settings = IngestSettings(every=5, min_height=8, cut=255)

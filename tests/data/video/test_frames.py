@@ -36,7 +36,7 @@ def test_pictures_are_red_green_blue_and_small_ones_the_other_way_round(make_fil
     import av
 
     picture = av.VideoFrame.from_ndarray(np.full((48, 96, 3), (200, 100, 30), np.uint8), format="rgb24")
-    frame = FilmFrame(Position(0, 0), False, picture)
+    frame = FilmFrame(Position(0, 0), False, 0, picture)
     assert np.abs(frame.image().reshape(-1, 3).mean(0) - (200, 100, 30)).max() < 3
     assert frame.small().shape == (128, 256, 3)
     assert np.abs(frame.small().reshape(-1, 3).mean(0) - (30, 100, 200)).max() < 3
@@ -45,7 +45,7 @@ def test_pictures_are_red_green_blue_and_small_ones_the_other_way_round(make_fil
 def test_a_film_taken_on_its_side_is_turned_upright() -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     picture = SimpleNamespace(to_ndarray=lambda format: pixels, rotation=90)
-    assert np.array_equal(FilmFrame(Position(0, 0), False, picture).image(), np.rot90(pixels))  # counterclockwise
+    assert np.array_equal(FilmFrame(Position(0, 0), False, 0, picture).image(), np.rot90(pixels))  # counterclockwise
 
 
 def test_time_decides_where_frames_are_uneven(make_film: MakeFilm) -> None:
@@ -109,6 +109,22 @@ def test_damage_in_the_middle_is_passed_over(make_film: MakeFilm) -> None:
     assert frames[-1].position.time == pytest.approx(3.96, abs=0.3)
 
 
+def test_what_cannot_be_decoded_is_counted_before_the_next_frame(make_film: MakeFilm) -> None:
+    path = make_film("film.mp4", range(0, 4000, 40))
+    whole = list(FilmReader(path).frames())
+    assert len(whole) == 100
+    assert not any(frame.lost for frame in whole)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = np.random.default_rng(0).bytes(2000)
+    path.write_bytes(bytes(content))
+    frames = list(FilmReader(path).frames())
+    lost = [frame.lost for frame in frames]
+    assert sum(lost) > 0
+    assert len(frames) + sum(lost) == 100
+    assert not any(frame.picture.is_corrupt for frame in frames)
+
+
 def test_what_is_no_film_is_refused(tmp_path: Path, make_film: MakeFilm) -> None:
     with pytest.raises(PasserbyError, match="no such film"):
         FilmReader(tmp_path / "nowhere.mp4")
@@ -162,6 +178,16 @@ def test_numbered_pictures(tmp_path: Path) -> None:
     assert [int(f.image()[0, 0, 0]) for f in frames] == [10, 20, 100]
     assert frames[2].small()[0, 0].tolist() == [0, 0, 100]
     assert [f.position.number for f in reader.frames(Position(1, 0.2))] == [1, 9]
+    assert [f.lost for f in frames] == [0, 0, 0]
+    for broken in ("000002.png", "000011.png"):
+        (tmp_path / broken).write_bytes(b"no picture")
+    reader = PictureReader(tmp_path, 5.0)
+    assert [(f.position.number, f.lost) for f in reader.frames()] == [(0, 0), (9, 1)]
+    assert reader.counts == {"damaged": 1}
+    for whole in ("000001.png", "000010.png"):
+        (tmp_path / whole).unlink()
+    with pytest.raises(PasserbyError, match=r"0000(02|11)\.png: cannot be read as an image"):
+        list(PictureReader(tmp_path, 5.0).frames())
     (tmp_path / "empty").mkdir()
     with pytest.raises(PasserbyError, match="no numbered pictures"):
         PictureReader(tmp_path / "empty", 5.0)

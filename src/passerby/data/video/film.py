@@ -111,13 +111,13 @@ def _film(job: FilmJob, reader: Reader, look: Look, writer: FilmWriter, advance:
     start = Position(**writer.state["next"]) if writer.state else None
     cuts = CutDetector(settings.cut)
     shot: _Shot | None = None
-    ended: deque[tuple[_Shot, Position, int]] = deque()
-    total_frames = counts["frames"]
+    ended: deque[tuple[_Shot, Position, int, int]] = deque()
+    total_frames, damaged = counts["frames"], counts["damaged"]
 
     def write() -> None:
-        old, following, frames = ended.popleft()
+        old, following, frames, lost = ended.popleft()
         crops = finish_shot(job.source.name, old.number, [f.result() for f in old.looks], settings, counts)
-        counts["frames"] = frames
+        counts["frames"], counts["damaged"] = frames, lost
         writer.add(crops, {"shot": old.number + 1, "next": asdict(following), "counts": dict(counts)})
 
     with ThreadPoolExecutor(job.threads) as pool:
@@ -126,10 +126,14 @@ def _film(job: FilmJob, reader: Reader, look: Look, writer: FilmWriter, advance:
             for frame in reader.frames(start):
                 here = frame.position
                 cut = cuts.is_cut(frame.small())
+                if (
+                    shot is not None or start is None
+                ):  # what was lost before the frame that a run goes on with is counted
+                    damaged += frame.lost
                 if shot is None:
                     shot = _Shot(writer.state["shot"] if writer.state else 0, here)
                 elif cut or frame.leaps or here.time - shot.first.time >= settings.stretch:
-                    ended.append((shot, here, total_frames))
+                    ended.append((shot, here, total_frames, damaged))
                     shot = _Shot(shot.number + 1, here)
                     while len(ended) > 1:
                         write()
@@ -142,7 +146,7 @@ def _film(job: FilmJob, reader: Reader, look: Look, writer: FilmWriter, advance:
                 total_frames += 1
                 advance(total_frames, reader.total)
             if shot is not None:
-                ended.append((shot, Position(here.number + 1, here.time, None, here.offset), total_frames))
+                ended.append((shot, Position(here.number + 1, here.time, None, here.offset), total_frames, damaged))
             while ended:
                 write()
         except BaseException:

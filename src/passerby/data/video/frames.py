@@ -52,6 +52,11 @@ class Frame(Protocol):
         """The stream's time ran backwards before it: what came before may be of another moment."""
         ...
 
+    @property
+    def lost(self) -> int:
+        """Frames, or pieces of the film, right before it that could not be decoded."""
+        ...
+
     def small(self) -> Pixels:
         """uint8 [h, w, 3], blue, green, red, 256 columns wide: for the cut detector."""
         ...
@@ -66,7 +71,7 @@ class Reader(Protocol):
 
     Attributes:
         total: number of frames, as far as it is known.
-        counts: what was met: `damaged` packets, `assumed_fps`.
+        counts: what was met: `assumed_fps`, and what was `damaged` behind the last frame.
     """
 
     total: int | None
@@ -109,12 +114,13 @@ class FilmFrame:
 
     Attributes:
         position: where it stands.
-        leaps: see `Frame`.
+        leaps, lost: see `Frame`.
         picture: PyAV's frame.
     """
 
     position: Position
     leaps: bool
+    lost: int
     picture: Any
 
     def small(self) -> Pixels:
@@ -200,24 +206,26 @@ class FilmReader:
         try:
             container.seek(max(0, stamp - before), stream=stream)
             pictures = self._pictures(container)
-            first = next((p for p in pictures if p.pts is not None and p.pts >= stamp), None)
+            first = next((p for p in pictures if p[0].pts is not None and p[0].pts >= stamp), None)
         except self._av.error.FFmpegError:
             return None
-        if first is None or first.pts != stamp:
+        if first is None or first[0].pts != stamp:
             return None
 
-        def rest() -> Iterator[Any]:
+        def rest() -> Iterator[tuple[Any, int]]:
             yield first
             yield from pictures
 
         return self._numbered(rest(), stream, start)
 
-    def _numbered(self, pictures: Iterator[Any], stream: Any, start: Position | None) -> Iterator[FilmFrame]:
+    def _numbered(
+        self, pictures: Iterator[tuple[Any, int]], stream: Any, start: Position | None
+    ) -> Iterator[FilmFrame]:
         """Pictures with their places in the film; the first one stands at `start`, or begins the film."""
         number = 0 if start is None else start.number
         clock: Clock | None = None
         leapt = False
-        for picture in pictures:
+        for picture, lost in pictures:
             seconds = None if picture.pts is None else float(picture.pts * stream.time_base)
             if clock is None:
                 stamped = seconds is not None
@@ -229,12 +237,12 @@ class FilmReader:
             leapt |= leaps
             # A stamp may come twice in a film whose time ran backwards: there one cannot seek.
             stamp = None if leapt else picture.pts
-            yield FilmFrame(Position(number, round(time, 6), stamp, clock.offset), leaps, picture)
+            yield FilmFrame(Position(number, round(time, 6), stamp, clock.offset), leaps, lost, picture)
             number += 1
 
-    def _pictures(self, container: Any) -> Iterator[Any]:
-        """Decoded pictures; what cannot be decoded is counted and passed over."""
-        damaged = 0
+    def _pictures(self, container: Any) -> Iterator[tuple[Any, int]]:
+        """Decoded pictures, each with the number of pieces before it that could not be decoded, or not whole, and are passed over."""
+        lost = 0
         packets = container.demux(video=0)
         while True:
             try:
@@ -242,13 +250,18 @@ class FilmReader:
             except (StopIteration, self._av.error.EOFError):
                 break
             except self._av.error.FFmpegError:  # the file ends where more should come
-                damaged += 1
+                lost += 1
                 break
             try:
-                yield from packet.decode()
+                for picture in packet.decode():
+                    if picture.is_corrupt:  # the decoder made up what is missing
+                        lost += 1
+                        continue
+                    yield picture, lost
+                    lost = 0
             except self._av.error.EOFError:
                 break
             except self._av.error.FFmpegError:
-                damaged += 1
-        if damaged:
-            self.counts["damaged"] = self.counts.get("damaged", 0) + damaged
+                lost += 1
+        if lost:
+            self.counts["damaged"] = lost

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from passerby.data.images import Pixels, open_image
 from passerby.data.video.cuts import WIDTH
@@ -19,23 +20,23 @@ class PictureFrame:
 
     Attributes:
         position: where it stands.
-        path: the file.
-        leaps: see `Frame`; numbers never run backwards.
+        picture: decoded.
+        lost, leaps: see `Frame`; numbers never run backwards.
     """
 
     position: Position
-    path: Path
+    picture: Image.Image
+    lost: int
     leaps: bool = False
 
     def small(self) -> Pixels:
         """See `Frame`."""
-        image = open_image(self.path)
-        height = max(1, round(WIDTH * image.height / image.width))
-        return np.ascontiguousarray(np.asarray(image.resize((WIDTH, height)))[..., ::-1])
+        height = max(1, round(WIDTH * self.picture.height / self.picture.width))
+        return np.ascontiguousarray(np.asarray(self.picture.resize((WIDTH, height)))[..., ::-1])
 
     def image(self) -> Pixels:
         """See `Frame`."""
-        return np.asarray(open_image(self.path))
+        return np.asarray(self.picture)
 
 
 @dataclass
@@ -66,7 +67,24 @@ class PictureReader:
         self.total = len(self._paths)
 
     def frames(self, start: Position | None = None) -> Iterator[PictureFrame]:
-        """See `Reader`; a missing number is a frame that nobody has, and time passes all the same."""
+        """See `Reader`; a missing number, or a picture that cannot be read, is a frame that nobody has: time passes all the same.
+
+        Raises:
+            PasserbyError: when not one picture can be read.
+        """
+        whole, lost = False, 0
+        error: PasserbyError | None = None
         for number, path in self._paths:
-            if start is None or number - 1 >= start.number:
-                yield PictureFrame(Position(number - 1, round((number - 1) / self.fps, 6)), path)
+            if start is not None and number - 1 < start.number:
+                continue
+            try:
+                picture = open_image(path)
+            except PasserbyError as unreadable:
+                error, lost = unreadable, lost + 1
+                continue
+            yield PictureFrame(Position(number - 1, round((number - 1) / self.fps, 6)), picture, lost)
+            whole, lost = True, 0
+        if error is not None and not whole and start is None:
+            raise error
+        if lost:
+            self.counts["damaged"] = lost
