@@ -177,7 +177,12 @@ def test_a_supervised_recipe_starts_from_it(
 
 
 def test_benches_beside_labelled_recipes(
-    shards: Path, people: Path, sources: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path,
+    people: Path,
+    sources: str,
+    film_folder: FilmFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def in_this_process(self: BenchCell, arguments: list[str], *_: object) -> None:
         app(arguments, standalone_mode=False)
@@ -191,6 +196,16 @@ def test_benches_beside_labelled_recipes(
     table = (tmp_path / "bench" / "table.md").read_text()
     assert "isr-mobilenetv2" in table
     assert "baseline-mobilenetv2" in table
+    # Shards of the same name that hold something else are another cell, as other settings are.
+    monkeypatch.setattr(BenchCell, "run", lambda *_: None)
+    cells: list[BenchCell] = []
+    monkeypatch.setattr(BenchCell, "finished", property(lambda cell: bool(cells.append(cell))))
+    for copy in (shards, film_folder("another", shots=5)):
+        (tmp_path / "film").unlink(missing_ok=True)
+        (tmp_path / "film").symlink_to(copy)
+        chosen = [*SMALL[:3], *SMALL[4:6], "trainer.max_steps=2", f"data.shards={tmp_path / 'film'}"]
+        bench(["isr-mobilenetv2"], people, tmp_path / "other", chosen, "free", targets, 1, "full", "cpu")
+    assert len({cell.folder for cell in cells}) == 2
     with pytest.raises(PasserbyError, match=r"--protocol large-to-small: .*isr-mobilenetv2 learns from film"):
         bench(["isr-mobilenetv2"], *common, "large-to-small", [], 1, "full", "cpu")
 

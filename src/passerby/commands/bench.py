@@ -16,12 +16,13 @@ from passerby.commands.training_sources import shard_folders
 from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR
 from passerby.data.protocols import FREE, Cell, get_protocol
 from passerby.data.sources import by_camera, open_sources
+from passerby.data.video.listing import LISTING
 from passerby.data.video.shards import open_shards
 from passerby.errors import PasserbyError
 from passerby.evaluation.overlap import check_disjoint
 from passerby.evaluation.records import Record, read_record
 from passerby.evaluation.targets import open_target
-from passerby.files import write_text
+from passerby.files import sha256, write_text
 from passerby.methods import get_method
 from passerby.models.norm_kinds import BANKED
 from passerby.recipes import load_recipe
@@ -67,7 +68,7 @@ def bench(
     console = Console()
     looks = [parse_unknown(look) if look else None for look in unknown or ("",)]
     parsed = tuple(replace(How.parse(way), unknown=look) for way in ways for look in looks)
-    cells = list(_cells(recipes, out, tuple(overrides), protocol, tuple(targets), seeds, budget, parsed))
+    cells = list(_cells(recipes, data_root, out, tuple(overrides), protocol, tuple(targets), seeds, budget, parsed))
     open_cells = [cell for cell in cells if not cell.finished]
     _check_data(open_cells, data_root)
     failures: list[str] = []
@@ -112,6 +113,7 @@ def read_records(out: Path) -> list[Record]:
 
 def _cells(
     recipes: Sequence[str],
+    data_root: Path,
     out: Path,
     overrides: tuple[str, ...],
     protocol: str,
@@ -141,7 +143,9 @@ def _cells(
                 own = [*given, *(own_data if kind == "film" else [*demanded, "data.sources=" + ",".join(part.sources)])]
                 # A cell is named by everything that decides its result.
                 recipe = load_recipe(name, own, budget)
-                facts = [recipe.model_dump(mode="json"), budget, seed, part.targets, protocol]
+                listings = [folder / LISTING for folder in shard_folders(recipe.data.shards, data_root)]
+                film = [sha256(listing) for listing in listings if listing.exists()]
+                facts = [recipe.model_dump(mode="json"), budget, seed, part.targets, protocol, *film]
                 digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
                 label = f"{Path(name).stem}-{budget}-{'+'.join(map(plain_name, part.targets))}-s{seed}-{digest}"
                 folder = out / "cells" / label
