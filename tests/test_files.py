@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from passerby.errors import PasserbyError
-from passerby.files import atomic_file, atomic_folder, refuse_folder, sha256, write_text
+from passerby.files import atomic_file, atomic_folder, check_writable, sha256, write_text
 
 
 @pytest.fixture
@@ -56,7 +56,17 @@ def test_an_exception_keeps_the_old_file(tmp_path: Path, error: BaseException) -
     with pytest.raises(type(error)):
         fill(atomic_file(target), error)
     assert target.read_text() == "old"
+    with pytest.raises(PasserbyError, match=r"a\.txt is a file and no folder; give another name"):
+        check_writable(tmp_path / "a.txt" / "deep" / "b.txt")
     assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_where_nothing_can_be_written_it_is_said_at_once(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PasserbyError, match="nothing can be written in"):
+        check_writable(tmp_path / "b.txt")
+    tmp_path.chmod(0o700)
 
 
 @pytest.mark.usefixtures("umask")
@@ -155,8 +165,8 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
 def test_where_a_file_goes_no_folder_may_stand(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     for fine in (None, tmp_path / "a.txt", tmp_path / "new", str(tmp_path / "new" / "b.txt")):
-        refuse_folder(fine)
+        check_writable(fine)
     for folder in (tmp_path, str(tmp_path)):
         with pytest.raises(PasserbyError, match=f"{tmp_path}: a folder; give the name of a file to write"):
-            refuse_folder(folder)
+            check_writable(folder)
     assert names(tmp_path) == ["a.txt"]

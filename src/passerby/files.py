@@ -11,10 +11,17 @@ from pathlib import Path
 from passerby.errors import PasserbyError
 
 
-def refuse_folder(path: str | Path | None) -> None:
-    """Raises PasserbyError where a file is to be written and a folder stands."""
-    if path is not None and Path(path).is_dir():
+def check_writable(path: str | Path | None) -> None:
+    """Raises PasserbyError where a file is to be written and cannot be: hours of work may lie before that. None: nothing is."""
+    if path is None:
+        return
+    if Path(path).is_dir():
         raise PasserbyError(f"{path}: a folder; give the name of a file to write")
+    there = next(parent for parent in Path(path).absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise PasserbyError(f"{path}: {there} is a file and no folder; give another name")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PasserbyError(f"{path}: nothing can be written in {there}; give another name")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from passerby.data.images import Pixels, Preprocessing
 from passerby.errors import PasserbyError
 from passerby.models.model import Architecture, Model
 from passerby.models.norm import BatchInstanceNorm2d, InstanceNorm2d, OneAffineBatchInstanceNorm2d
+from passerby.models.norm_kinds import BankSettings
 
 Build = Callable[..., Model]
 Scene = Callable[..., Pixels]
@@ -114,9 +115,18 @@ def test_layers_in_a_mode_of_their_own_stay_in_it(kind: str, model: Model, scene
 
 
 @pytest.mark.parametrize("kind", ["adabn", "entropy", "bnta"])
-def test_where_gradients_are_off_the_result_is_the_same(kind: str, model: Model, scene: Scene) -> None:
+def test_norms_of_domains_are_not_adapted_and_that_is_said(kind: str) -> None:
+    bank = BankSettings(domains=2)
+    banked = Model(Architecture(backbone="test_resnet", norm="domain", bank=bank), Preprocessing(height=32, width=16))
+    with pytest.raises(PasserbyError, match=f"{kind}: the model's norms have statistics of each training domain"):
+        MANY[kind].check(banked)
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("kind", ["adabn", "entropy", "bnta"])
+def test_where_gradients_are_off_the_result_is_the_same(kind: str, off: Any, model: Model, scene: Scene) -> None:
     expected = MANY[kind].adapt(model, scene())
-    with torch.no_grad():
+    with off():
         found = MANY[kind].adapt(model, scene())
         assert not torch.is_grad_enabled()
     assert found.keys() == expected.keys()

@@ -318,11 +318,24 @@ def test_a_card_that_names_cameras_that_never_were(site: SiteProfile, tmp_path: 
         SiteProfile.load(tmp_path / "lobby.safetensors")
 
 
-def test_a_file_of_bfloat16(site: SiteProfile, tmp_path: Path) -> None:
-    path = tmp_path / "lobby.safetensors"
-    save_file({f"model.{n}": t.bfloat16() for n, t in site.tensors.items()}, path, {"card": card().model_dump_json()})
-    with pytest.raises(PasserbyError, match=r"lobby\.safetensors: damaged: its tensors are not those"):
-        SiteProfile.load(path)
+def test_tensors_of_another_kind_than_the_models(site: SiteProfile, model: Model) -> None:
+    narrow = SiteProfile(site.card, {name: value.bfloat16() for name, value in site.tensors.items()}, None)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(PasserbyError, match="does not fit the model; the profile is damaged"):
+        narrow.apply(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_profile_of_another_way_to_look_at_unknown_domains(site: SiteProfile, model: Model) -> None:
+    model.unknown = "experts"
+    other = SiteProfile(site.card.model_copy(update={"unknown": "bank"}), site.tensors, None)
+    with pytest.raises(
+        PasserbyError, match=r"looks at unknown domains by 'bank', this one does by 'experts'.*--unknown"
+    ):
+        other.apply(model)
+    assert model.site is None
+    model.unknown = "bank"
+    other.apply(model).remove()
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import passerby
-from passerby.adaptation import AdaBn, BntaAdaptation, CameraStatistics, SiteProfile
+from passerby.adaptation import AdaBn, BntaAdaptation, CameraStatistics, SiteProfile, shift
 from passerby.adaptation.base import wearing
 from passerby.adaptation.profile import ProfileCard
 from passerby.adaptation.shift import norm_shift, place_distance
@@ -199,6 +199,17 @@ def test_a_camera_with_fewer_than_eight_images_has_no_statistics(trained: Any, t
         torch.testing.assert_close(profile.cameras.mean[row], model.embed(images).mean(0), rtol=1e-4, atol=1e-5)
 
 
+def test_targets_cameras_that_a_profile_does_not_know_are_told(
+    trained: Any, table: Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three, lobby = trained.data / "three", tmp_path / "lobby.safetensors"
+    named = table([[path.name, "1"] for path in crops(three) if camera_of(path) == "1"])
+    adapt(trained.plain, three, lobby, cameras=named, method="none", device="cpu")
+    capsys.readouterr()
+    evaluate(trained.plain, trained.data, [f"three={three}"], device="cpu", site=lobby)
+    assert capsys.readouterr().err.endswith("so those of all images normalise: 2\n")
+
+
 def test_cameras_alone(trained: Any, table: Table) -> None:
     three = trained.data / "three"
     named = table([[path.name, camera_of(path)] for path in crops(three)])
@@ -267,8 +278,22 @@ def test_one_image_has_one_camera(trained: Any, table: Table, capsys: pytest.Cap
 def test_a_row_without_a_camera_says_nothing_of_one_that_names_it(trained: Any, table: Table) -> None:
     paths = crops(trained.data / "three")
     rows = [[path.name, camera_of(path)] for path in paths]
-    found = read_cameras(table([[paths[0].name, " "], *rows]), trained.data / "three", paths)
-    assert found[0] == camera_of(paths[0])
+    for order in ([[paths[0].name, " "], *rows], [*rows, [paths[0].name, " "]]):
+        assert read_cameras(table(order), trained.data / "three", paths)[0] == camera_of(paths[0])
+
+
+def test_links_to_one_file_have_cameras_of_their_own(trained: Any, table: Table, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    for k in range(3):
+        (tmp_path / "links" / f"{k}.jpg").symlink_to(crops(trained.data / "three")[0])
+    named = table([[f"{k}.jpg", str(k)] for k in range(3)])
+    assert read_cameras(named, tmp_path / "links", crops(tmp_path / "links")) == ["0", "1", "2"]
+
+
+def test_a_table_made_on_windows_and_a_head_with_blanks(trained: Any, table: Table) -> None:
+    paths = crops(trained.data / "three")
+    named = table([[f"three\\{path.name}", camera_of(path)] for path in paths], ("path", " camera"))
+    assert read_cameras(named, trained.data, paths) == [camera_of(path) for path in paths]
 
 
 def test_blanks_around_a_path_are_no_part_of_it(trained: Any, table: Table, capsys: pytest.CaptureFixture[str]) -> None:
@@ -441,6 +466,7 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(
         ({"method": "none"}, "without --cameras there is nothing to make a profile of"),
         ({"cameras": "missing.csv"}, r"missing\.csv: cannot be read"),
         ({"out": "folder.safetensors"}, "--out .*: a site profile is a .safetensors file"),
+        ({"out": "file/lobby.safetensors"}, "file is a file and no folder; give another name"),
         ({"out": "lobby.pt"}, "--out .*: a site profile is a .safetensors file"),
     ],
 )
@@ -449,6 +475,7 @@ def test_what_can_be_seen_without_the_images_is_seen_before_they_are_read(
 ) -> None:
     monkeypatch.setattr(place, "read_crops", None)
     (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(PasserbyError, match=message):
         adapt(
             getattr(trained, change.get("run", "bnta")),
@@ -458,7 +485,7 @@ def test_what_can_be_seen_without_the_images_is_seen_before_they_are_read(
             method=change.get("method"),
             device="cpu",
         )
-    assert names(tmp_path) == ["folder.safetensors"]
+    assert names(tmp_path) == ["file", "folder.safetensors"]
 
 
 @pytest.mark.parametrize("kind", ["position", "matching", "distance"])
@@ -489,7 +516,7 @@ def test_a_rate_that_breaks_the_losses_is_one_clear_error(trained: Any, tmp_path
 
 def test_the_card_says_what_the_model_says_before_and_after(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     three = trained.data / "three"
-    monkeypatch.setattr(command, "LOOKED_AT", 8)
+    monkeypatch.setattr(shift, "LOOKED_AT", 8)
     profile = adapt(trained.bnta, three, device="cpu", seed=4)
     model, _ = load_model(trained.bnta / "model")
     pixels = model.preprocessing.read_many(crops(three))
@@ -612,7 +639,7 @@ def test_from_the_command_line(
     said = run("adapt", str(trained.bnta), "--images", three, "--out", lobby, "--device", "cpu", "--seed", "2")
     card = SiteProfile.load(Path(lobby)).card
     assert card.seed == 2
-    assert said.startswith(f"bnta on 32 images: {len(SiteProfile.load(Path(lobby)).tensors)} tensors changed")
+    assert said.startswith(f"bnta on 32 images: {len(SiteProfile.load(Path(lobby)).tensors)} tensors of the model")
     for name in ("distance", "position", "matching"):
         assert f"{name}: {card.before[name]:.3f} -> {card.after[name]:.3f}" in said
     assert "lobby.safetensors" in said.replace(" ", "")
@@ -644,7 +671,7 @@ def test_what_is_printed_of_a_profile(
         images=9,
         cameras=cameras,
         seed=0,
-        before={"distance": 1.5, "entropy": 0.25},
+        before={"distance": 1.5, "entropy": 0.125},
         after={"distance": 0.125, "entropy": 0.5},
         code_version="0",
         date="2026-01-02",
@@ -654,9 +681,10 @@ def test_what_is_printed_of_a_profile(
     out.write_bytes(bytes(1_250_000))
     show_profile(SiteProfile(card, {"a": torch.ones(1), "b": torch.ones(1)}, None), out)
     assert capsys.readouterr().out.splitlines() == [
-        "adabn on 9 images: 2 tensors changed",
+        "adabn on 9 images: 2 tensors of the model",
         "  distance: 1.500 -> 0.125",
-        "  entropy: 0.250 -> 0.500",
+        "  entropy: 0.125 -> 0.500",
+        "  entropy rose more than 3 times: adapting went astray; lower its learning rate, or look at the images",
         *(["  embeddings of 3 cameras normalised"] if cameras else []),
         f"site profile: {out} (1.2 MB)",
     ]
@@ -669,7 +697,7 @@ def test_what_is_printed_of_a_profile_of_cameras_alone(
     named = table([[path.name, camera_of(path)] for path in crops(three)])
     show_profile(adapt(trained.plain, three, lobby, cameras=named, method="none", device="cpu"), lobby)
     assert capsys.readouterr().out.splitlines()[:2] == [
-        "none on 32 images: no tensor changed",
+        "none on 32 images: no tensor of the model",
         "  embeddings of 2 cameras normalised",
     ]
 

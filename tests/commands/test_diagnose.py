@@ -131,10 +131,11 @@ def test_a_place_by_hand(trained: Any) -> None:
         )
         state = model.state_dict()
         for kind, key in (("mean", "running_mean"), ("variance", "running_var")):
+            # A mean in units of the deviation that it is measured in, a variance in its own.
+            unit = [state[f"{name}.running_var"].sqrt() ** (1 if kind == "mean" else 2) for name in batch_norms(model)]
             changes = [
-                float((adapted[f"{name}.{key}"] - state[f"{name}.{key}"]).abs().sum())
-                / float(state[f"{name}.{key}"].abs().sum())
-                for name in batch_norms(model)
+                float((adapted[f"{name}.{key}"] - state[f"{name}.{key}"]).abs().sum()) / float(size.sum())
+                for name, size in zip(batch_norms(model), unit, strict=True)
             ]
             assert found.changes[kind] == pytest.approx(changes, rel=1e-4)
         assert min(found.changes["variance"]) > 0

@@ -101,14 +101,18 @@ def test_a_model_that_wears_a_profile(trained: Any, sites: Sites, tmp_path: Path
     torch.testing.assert_close(written(out), by_hand(trained, sites["plain"], camera_of), rtol=1e-3, atol=1e-4)
 
 
-def test_every_embedding_is_normalised_by_its_own_camera(trained: Any, sites: Sites, tmp_path: Path) -> None:
+def test_every_embedding_is_normalised_by_its_own_camera(
+    trained: Any, sites: Sites, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     three, out = trained.data / "three", tmp_path / "out.npz"
     site = sites["cameras"]
     embed(trained.plain, three, out, flip=False, device="cpu", site=site, cameras=sites["table"])
     own = written(out)
     torch.testing.assert_close(own, by_hand(trained, site, camera_of), rtol=1e-3, atol=1e-4)
     # Without a table all are normalised by the statistics of all images.
+    capsys.readouterr()
     embed(trained.plain, three, out, flip=False, device="cpu", site=site)
+    assert "nothing says whose the images are (--cameras)" in capsys.readouterr().err
     together = written(out)
     torch.testing.assert_close(together, by_hand(trained, site, lambda _: None), rtol=1e-3, atol=1e-4)
     assert not torch.allclose(own[:28], together[:28], atol=0.01)

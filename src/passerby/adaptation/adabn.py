@@ -13,7 +13,7 @@ from passerby.models.model import Model
 class AdaBn(Adaptation):
     """Li et al., "Adaptive Batch Normalization for Practical Domain Adaptation", Pattern Recognition 2018.
 
-    One pass over the images: every batch norm normalises by its batches and averages their statistics. They are then mixed
+    One pass over the images: every batch norm that they pass normalises by its batches and averages their statistics. They are then mixed
     with the source's (ours: the paper takes the target's alone, which is weight 1).
     """
 

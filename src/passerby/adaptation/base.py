@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,6 +57,10 @@ class Adaptation(BaseModel, ABC):
         values = [f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in changed.items()]
         return f"{self.name}:{';'.join(values)}" if values else self.name
 
+    def settings(self, images: int) -> dict[str, Any]:
+        """Its parameters as they are for so many images, as JSON."""
+        return self.model_dump(mode="json")
+
     @abstractmethod
     def moving(self) -> tuple[Moving, ...]:
         """Kinds of tensors that may change."""
@@ -67,6 +71,11 @@ class Adaptation(BaseModel, ABC):
         Raises:
             PasserbyError: when it cannot.
         """
+        if model.domains:
+            raise PasserbyError(
+                f"{self.name}: the model's norms have statistics of each training domain, which are not adapted; camera "
+                "normalisation works on any model (evaluate --camera-normalise, adapt --method none --cameras)"
+            )
         if not batch_norms(model.backbone):
             raise PasserbyError(
                 f"{self.name}: {model.architecture.backbone} has no batch norms to adapt; camera normalisation alone works on any "
@@ -116,7 +125,7 @@ class Adaptation(BaseModel, ABC):
             raise PasserbyError(
                 f"{self.name}: the model has none of what should move ({', '.join(self.moving())}); choose other moves"
             )
-        with _put_back(model), torch.enable_grad():
+        with torch.inference_mode(False), _put_back(model), torch.enable_grad():
             self.change(model, images, seed)
             state = model.state_dict()
             tensors = {name: state[name].detach().cpu().clone() for name in names}
@@ -137,7 +146,7 @@ def check_images(images: Pixels) -> None:
 
 
 def batch_norms(model: nn.Module) -> dict[str, BatchNorm]:
-    """Layers that normalise by running statistics at test time, by name."""
+    """Layers that normalise by running statistics at test time, by name; those of a matcher are among them, which no image passes."""
     return {
         name: cast(BatchNorm, module)
         for name, module in model.named_modules()

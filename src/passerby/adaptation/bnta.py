@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,10 @@ class BntaAdaptation(Adaptation):
     """Of the new statistics against the source's, as in AdaBN."""
     moves: tuple[Moving, ...] = Field(("mean", "variance", "weight", "bias"), min_length=1)
     """What adapts (Tables 4 and 5). Where no statistics are among them, batch norms normalise by the running ones."""
+
+    def settings(self, images: int) -> dict[str, Any]:
+        """`pairs` is K, half of the images at most."""
+        return {**super().settings(images), "pairs": min(self.pairs, images // 2)}
 
     def moving(self) -> tuple[Moving, ...]:
         """What `moves` says."""

@@ -108,8 +108,6 @@ def site_features(
     Raises:
         PasserbyError: for an image that cannot be read, or a profile of another model.
     """
-    if not isinstance(embedder, Model):
-        raise PasserbyError("--site: a site profile belongs to a saved model, not to an .onnx file")
     cameras = {str(sample.camera) for sample in target.samples if sample.camera is not None}
     if profile.cameras is not None and cameras and not cameras & set(profile.cameras.cameras):
         raise PasserbyError(

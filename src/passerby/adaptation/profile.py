@@ -18,7 +18,9 @@ from passerby.adaptation.base import write_tensors
 from passerby.adaptation.camera import CameraStatistics
 from passerby.errors import PasserbyError
 from passerby.files import atomic_file
+from passerby.models.embedder import Embedder
 from passerby.models.model import Model
+from passerby.models.unknown import Unknown
 
 _CARD, _MEAN, _DEVIATION = "card", "cameras.mean", "cameras.deviation"
 _NORMS = "model."
@@ -35,9 +37,11 @@ class ProfileCard(BaseModel):
     method: str
     """`adabn`, `bnta`, `entropy`, or `none` (camera statistics alone)."""
     settings: dict[str, Any]
-    """The method's parameters."""
+    """The method's parameters, as they were for so many images: BNTA's K is `pairs`."""
     images: int
-    """N, that the model adapted to; a camera's statistics are of all of its images. (BNTA's K is `pairs`, half of N at most.)"""
+    """N, that the model adapted to; a camera's statistics are of all of its images."""
+    unknown: Unknown | None = None
+    """How a model with statistics of domains looked at the images; its embeddings are normalised if it looks so again."""
     cameras: tuple[str, ...]
     """Whose embeddings it normalises; the first, without name, stands for all images together. Empty: none."""
     seed: int
@@ -48,7 +52,7 @@ class ProfileCard(BaseModel):
     code_version: str
     date: str
     tensors_sha256: str = ""
-    """Digest of everything else in the file."""
+    """Digest of the tensors in the file."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +112,17 @@ class SiteProfile:
             raise PasserbyError(f"{path}: damaged: its tensors are not those that its card describes; make it again")
         return cls(card, {name.removeprefix(_NORMS): value for name, value in tensors.items()}, cameras)
 
-    def apply(self, model: Model) -> "Applied":
+    def apply(self, model: Embedder) -> "Applied":
         """Puts the profile onto the model it was made from.
 
         Returns:
             the way back: `remove()` leaves the model bit-identical.
 
         Raises:
-            PasserbyError: when the model is another one, or wears a profile already.
+            PasserbyError: when the model is another one, looks at unknown domains in another way, or wears a profile already.
         """
+        if not isinstance(model, Model):
+            raise PasserbyError("--site: a site profile belongs to a saved model, not to an .onnx file")
         if model.weights_sha256 != self.card.model_sha256:
             raise PasserbyError(
                 f"site profile: made from the model {self.card.model_sha256[:12]}, this one is "
@@ -124,9 +130,16 @@ class SiteProfile:
             )
         if model.site is not None:
             raise PasserbyError("site profile: the model wears one already; remove that first")
+        if self.card.unknown not in (None, model.unknown):
+            raise PasserbyError(
+                f"site profile: made from a model that looks at unknown domains by '{self.card.unknown}', this one does by "
+                f"'{model.unknown}'; look alike (--unknown), or make another profile"
+            )
         state = model.state_dict()
         misfits = [
-            name for name, value in self.tensors.items() if name not in state or state[name].shape != value.shape
+            name
+            for name, value in self.tensors.items()
+            if name not in state or (state[name].shape, state[name].dtype) != (value.shape, value.dtype)
         ]
         if misfits:
             raise PasserbyError(
@@ -142,7 +155,7 @@ class SiteProfile:
         return applied
 
     @contextmanager
-    def on(self, model: Model) -> Iterator[None]:
+    def on(self, model: Embedder) -> Iterator[None]:
         """`apply` for the length of a block."""
         applied = self.apply(model)
         try:

@@ -17,6 +17,12 @@ LOOKED_AT = 256
 """Images that are enough to tell how far a place lies."""
 
 
+def looked_at(images: Pixels) -> Pixels:
+    """Images evenly chosen of many: `LOOKED_AT` of them, or up to twice as many."""
+    some: Pixels = images[:: max(1, len(images) // LOOKED_AT)]
+    return some
+
+
 @dataclass(frozen=True)
 class LayerShift:
     """One batch norm on the images of a place, by channel.

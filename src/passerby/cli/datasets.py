@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from passerby.cli.options import DataRoot, listed
+from passerby.cli.options import LARGEST_SEED, DataRoot, listed
 
 app = typer.Typer(help="Look at, check and prepare datasets; make synthetic ones.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def datasets_synth(
     out: Annotated[Path, typer.Option(help="Folder to write; each domain in Market-1501's layout.")],
     domains: Annotated[str, typer.Option(help="Comma-separated synthetic domains; all by default.")] = "",
     identities: Annotated[int, typer.Option(help="People a domain.", min=2)] = 200,
-    seed: Annotated[int, typer.Option(help="Fixes people and cameras.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes people and cameras.")] = 0,
 ) -> None:
     """Draw synthetic pedestrians."""
     from passerby.commands.datasets import synthesise
@@ -62,7 +62,7 @@ def datasets_synth_video(
         str, typer.Option(help="Also draw these synthetic domains (comma-separated) under OUT/targets, to measure on.")
     ] = "",
     identities: Annotated[int, typer.Option(help="People a target.", min=2)] = 200,
-    seed: Annotated[int, typer.Option(help="Fixes places, people and ways.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes places, people and ways.")] = 0,
 ) -> None:
     """Draw film of synthetic pedestrians who walk in, out and behind each other, with exact boxes and tracks."""
     from passerby.commands.datasets import synthesise_video

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from passerby.cli.options import UNKNOWN, BudgetOption, DataRoot, Device, Overrides, listed
+from passerby.cli.options import LARGEST_SEED, UNKNOWN, BudgetOption, DataRoot, Device, Overrides, listed
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run and of report.html.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Fixes people, cameras and training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes people, cameras and training.")] = 0,
 ) -> None:
     """Train on three synthetic domains, measure on an unseen fourth, write report.html. Minutes on two cores."""
     from passerby.commands.demo import demo as run
@@ -24,7 +24,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run: model, checkpoints, logs.")],
     overrides: Overrides = None,
     budget: BudgetOption = "full",
-    seed: Annotated[int, typer.Option(help="Fixes initialisation, data order and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes initialisation, data order and augmentation.")
+    ] = 0,
     device: Device = "auto",
     init_from: Annotated[Path | None, typer.Option(help="Start from the weights of this run or saved model.")] = None,
     resume: Annotated[

@@ -34,6 +34,7 @@ UNKNOWN = (
     "How a model with statistics of its training domains (model.norm=domain) looks at images of unknown domain: bank, nearest, "
     "colours, experts, both or mix; by default as it was trained to."
 )
+LARGEST_SEED = 2**63 - 1
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from passerby.cli.options import Device, OnnxBgr, OnnxMean, OnnxSize, OnnxStd
+from passerby.cli.options import LARGEST_SEED, Device, OnnxBgr, OnnxMean, OnnxSize, OnnxStd
 
 
 def embed(
@@ -53,7 +53,9 @@ def adapt(
             "with parameters as in 'adabn:weight=0.5'."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Fixes which images are drawn, and their order.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes which images are drawn, and their order.")
+    ] = 0,
     device: Device = "auto",
 ) -> None:
     """Adapt a model to a place from unlabelled crops: a small file that the model can wear, and take off again."""
@@ -70,14 +72,16 @@ def diagnose(
     model: Annotated[Path, typer.Argument(help="A saved model, or a run's folder.")],
     images: Annotated[Path, typer.Option(help="Folder of unlabelled person crops of the place, subfolders included.")],
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page with pictures.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes which images are drawn, and their order.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes the order in which the images adapt the model.")
+    ] = 0,
     device: Device = "auto",
 ) -> None:
     """Say how far a place is from what a model knows, and whether adapting to it will help. Needs no labels."""
     from passerby.commands.diagnose import diagnose as run
     from passerby.commands.diagnose import show_diagnosis
-    from passerby.files import refuse_folder
+    from passerby.files import check_writable
 
-    refuse_folder(report)
+    check_writable(report)
     found = run(model, images, seed=seed, device=device, progress=sys.stderr.isatty())
     show_diagnosis(found, f"{model} at {images}", report)

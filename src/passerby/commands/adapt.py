@@ -10,12 +10,17 @@ from torch import Tensor
 from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation, CameraStatistics, SiteProfile, parse_adaptation
 from passerby.adaptation.base import wearing
 from passerby.adaptation.profile import ProfileCard
-from passerby.adaptation.shift import LOOKED_AT, norm_shift, place_distance
+from passerby.adaptation.shift import looked_at, norm_shift, place_distance
+from passerby.commands.adapted import look_as
 from passerby.commands.place import crop_paths, open_crops, open_model, read_cameras, tell_unknown, working
 from passerby.data.images import Pixels
 from passerby.errors import PasserbyError
+from passerby.files import check_writable
 from passerby.models.model import Model
 from passerby.models.saved import code_version
+
+ASTRAY = 3.0
+"""A loss or distance that is so many times what it was says that adapting did harm."""
 
 
 def adapt(
@@ -48,6 +53,7 @@ def adapt(
     """
     if out is not None and (Path(out).suffix != ".safetensors" or Path(out).is_dir()):
         raise PasserbyError(f"--out {out}: a site profile is a .safetensors file; give a name that ends so")
+    check_writable(out)
     if method == "none" and cameras is None:
         raise PasserbyError("--method none: without --cameras there is nothing to make a profile of")
     adaptation = None if method in (None, "none") else parse_adaptation(method)
@@ -80,8 +86,9 @@ def adapt(
     card = ProfileCard(
         model_sha256=loaded.weights_sha256,
         method="none" if adaptation is None else adaptation.name,
-        settings={} if adaptation is None else adaptation.model_dump(mode="json"),
+        settings={} if adaptation is None else adaptation.settings(len(seen)),
         images=len(seen),
+        unknown=look_as(loaded, None),
         cameras=() if statistics is None else statistics.cameras,
         seed=seed,
         before=before,
@@ -101,8 +108,7 @@ def _said(adaptation: Adaptation, model: Model, images: Pixels) -> dict[str, flo
     Raises:
         PasserbyError: for a loss that is not finite.
     """
-    some = images[:: max(1, len(images) // LOOKED_AT)]
-    said = {"distance": place_distance(norm_shift(model, some)), **adaptation.look(model, images)}
+    said = {"distance": place_distance(norm_shift(model, looked_at(images))), **adaptation.look(model, images)}
     for name, value in said.items():
         if not math.isfinite(value):
             raise PasserbyError(
@@ -115,10 +121,16 @@ def show_profile(profile: SiteProfile, out: Path) -> None:
     """Says in a few lines what a profile holds."""
     card = profile.card
     console = Console()
-    changed = f"{len(profile.tensors)} tensors changed" if profile.tensors else "no tensor changed"
-    console.print(f"{card.method} on {card.images} images: {changed}", highlight=False)
+    held = f"{len(profile.tensors)} tensors of the model" if profile.tensors else "no tensor of the model"
+    console.print(f"{card.method} on {card.images} images: {held}", highlight=False, soft_wrap=True)
     for name, value in card.before.items():
         console.print(f"  {name}: {value:.3f} -> {card.after[name]:.3f}", highlight=False)
+    if astray := [name for name, value in card.before.items() if card.after[name] > ASTRAY * value]:
+        console.print(
+            f"  {', '.join(astray)} rose more than {ASTRAY:g} times: adapting went astray; lower its learning rate, or look at the images",
+            style="yellow",
+            soft_wrap=True,
+        )
     if card.cameras:
         console.print(f"  embeddings of {len(card.cameras) - 1} cameras normalised", highlight=False)
     console.print(f"site profile: {out} ({out.stat().st_size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)

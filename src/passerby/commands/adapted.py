@@ -7,6 +7,7 @@ from typing import Self, get_args
 
 from passerby.adaptation import Adaptation, SiteProfile, parse_adaptation
 from passerby.adaptation.on_splits import AdaptedFeatures, site_features
+from passerby.commands.place import tell_unknown
 from passerby.errors import PasserbyError, nearest
 from passerby.evaluation.measure import SplitFeatures, embedded
 from passerby.evaluation.targets import Target
@@ -141,6 +142,8 @@ def fit_to(embedder: Embedder, target: Target, how: How | SiteProfile, flip: boo
     """
     if isinstance(how, SiteProfile):
         features = site_features(embedder, target, how, flip=flip, progress=progress)
+        if how.cameras is not None:
+            tell_unknown([None if s.camera is None else str(s.camera) for s in target.samples], how.cameras)
         made = _in_words(how.card.method if how.tensors else None, how.cameras is not None)
         images = how.card.images if how.tensors else None
         return Fitted(features, f"site {how.card.tensors_sha256[:8]} ({made})", images)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation
 from passerby.adaptation.base import KEYS, batch_norms, wearing
-from passerby.adaptation.shift import LayerShift, norm_shift, place_distance
+from passerby.adaptation.shift import LayerShift, looked_at, norm_shift, place_distance
 from passerby.commands.place import crop_paths, open_crops, open_model, working
 from passerby.errors import PasserbyError
 from passerby.models.load import model_folder
@@ -88,10 +88,11 @@ def diagnose(
     pixels, _ = open_crops(Path(images), paths, loaded, progress)
     adaptation: Adaptation = AdaBn() if loaded.parts is None else BntaAdaptation()
     with working("looking, adapting, looking again", progress):
-        layers, before = norm_shift(loaded, pixels), adaptation.look(loaded, pixels)
+        some = looked_at(pixels)
+        layers, before = norm_shift(loaded, some), adaptation.look(loaded, pixels)
         tensors = adaptation.adapt(loaded, pixels, seed)
         with wearing(loaded, tensors):
-            adapted_layers, after = norm_shift(loaded, pixels), adaptation.look(loaded, pixels)
+            adapted_layers, after = norm_shift(loaded, some), adaptation.look(loaded, pixels)
     return Diagnosis(
         images=len(pixels),
         distance=place_distance(layers),
@@ -100,7 +101,7 @@ def diagnose(
         method=adaptation.name,
         losses={name: (value, after[name]) for name, value in before.items()},
         adapted_layers=adapted_layers,
-        changes=_changes(loaded, tensors),
+        changes=_changes(loaded, tensors, [layer.name for layer in layers]),
     )
 
 
@@ -132,17 +133,22 @@ def show_diagnosis(diagnosis: Diagnosis, title: str, report: Path | None) -> Non
         console.print(f"report: {report}")
 
 
-def _changes(model: Model, tensors: dict[str, torch.Tensor]) -> dict[str, list[float]]:
-    """Of each kind of parameter and each batch norm: |new - old| / |old|, both summed over channels."""
-    state = model.state_dict()
+def _changes(model: Model, tensors: dict[str, torch.Tensor], layers: list[str]) -> dict[str, list[float]]:
+    """How much of each kind of parameter changed in some batch norms: |new - old| summed over channels, over its unit likewise.
+
+    Unit of a mean is the deviation that it is measured in, that of a bias the weight that it is added to; a variance and a weight are
+    their own. (BNTA's Fig. 3 divides each by its own size, which for means and biases may be next to nothing.)
+    """
+    state = {name: value.cpu() for name, value in model.state_dict().items()}
+    units = {"mean": "running_var", "variance": "running_var", "weight": "weight", "bias": "weight"}
     changes: dict[str, list[float]] = {}
     for kind, key in KEYS.items():
-        names = [f"{layer}.{key}" for layer in batch_norms(model)]
-        values = [_change(state[name], tensors[name]) for name in names if name in tensors]
+        values = []
+        for layer in layers:
+            name = f"{layer}.{key}"
+            unit = state[f"{layer}.{units[kind]}"]
+            size = (unit.sqrt() if kind == "mean" else unit).abs().sum().clamp(min=1e-12)
+            values.append(float((tensors.get(name, state[name]) - state[name]).abs().sum() / size))
         if any(values):
             changes[kind] = values
     return changes
-
-
-def _change(old: torch.Tensor, new: torch.Tensor) -> float:
-    return float((new - old.cpu()).abs().sum() / old.abs().sum().clamp(min=1e-12).cpu())

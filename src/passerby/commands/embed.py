@@ -6,11 +6,10 @@ import numpy as np
 
 from passerby.adaptation import SiteProfile
 from passerby.commands.device import torch_device
-from passerby.commands.place import crop_paths, read_cameras, tell_unknown
+from passerby.commands.place import crop_paths, read_cameras, tell, tell_unknown
 from passerby.errors import PasserbyError
 from passerby.files import atomic_file
 from passerby.models.load import load
-from passerby.models.model import Model
 from passerby.models.onnx import OnnxCard
 
 
@@ -51,14 +50,16 @@ def embed(
     named = [None] * len(paths) if cameras is None else read_cameras(cameras, images, paths)
     if profile is not None and profile.cameras is not None:
         tell_unknown(named, profile.cameras)
+        if cameras is None:
+            tell(
+                "--site: the profile knows cameras, and nothing says whose the images are (--cameras): those of all images normalise"
+            )
     embedder = load(model, torch_device(device), onnx_card)
     if profile is None:
         embeddings = embedder.embed(paths, flip=flip, progress=True)
-    elif isinstance(embedder, Model):
+    else:
         with profile.on(embedder):
             embeddings = profile.normalise(embedder.embed(paths, flip=flip, progress=True), named)
-    else:
-        raise PasserbyError("--site: a site profile belongs to a saved model, not to an .onnx file")
     with atomic_file(out) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream, paths=np.array([p.relative_to(images).as_posix() for p in paths]), embeddings=embeddings.numpy()

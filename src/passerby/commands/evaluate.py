@@ -23,7 +23,7 @@ from passerby.evaluation.cascade import MatchedTarget
 from passerby.evaluation.measure import Measurement, measure
 from passerby.evaluation.records import Record, Trained, summary, write_record
 from passerby.evaluation.targets import open_target
-from passerby.files import refuse_folder, sha256, write_text
+from passerby.files import check_writable, sha256, write_text
 from passerby.models.load import load, model_folder
 from passerby.models.model import Model
 from passerby.models.onnx import OnnxCard
@@ -90,7 +90,7 @@ def evaluate(
         raise PasserbyError(f"targets: the text '{targets}'; give a list, as in ['viper', 'prid']")
     get_protocol(protocol)
     for file in (json_file, report_file):
-        refuse_folder(file)
+        check_writable(file)
     model, data_root = Path(model), Path(data_root)
     asked = None if unknown is None else parse_unknown(unknown)
     how = How(None if adapt is None else parse_adaptation(adapt), camera_normalise, asked)

@@ -55,9 +55,9 @@ def open_crops(folder: Path, paths: Sequence[Path], model: Model, progress: bool
     unreadable: list[PasserbyError] = []
     pixels, read = read_crops(paths, model.preprocessing, unreadable.append, progress)
     for error in unreadable[:5]:
-        _tell(f"left out: {error}")
+        tell(f"left out: {error}")
     if len(unreadable) > 5:
-        _tell(f"left out: {len(unreadable) - 5} more images that cannot be read")
+        tell(f"left out: {len(unreadable) - 5} more images that cannot be read")
     if not read:
         raise PasserbyError(f"--images {folder}: none of its {len(paths)} images can be read")
     try:
@@ -87,6 +87,7 @@ def read_cameras(table: Path, folder: Path, paths: Sequence[Path]) -> list[str |
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             missing = {"path", "camera"} - set(reader.fieldnames or ())
             if missing:
                 raise PasserbyError(
@@ -94,11 +95,17 @@ def read_cameras(table: Path, folder: Path, paths: Sequence[Path]) -> list[str |
                     f"{', '.join(reader.fieldnames or ()) or 'none'}"
                 )
             own = {path.resolve(): k for k, path in enumerate(paths)}
+            own |= {path.absolute(): k for k, path in enumerate(paths)}  # of several links to one file each is itself
             for row in reader:
                 name, camera = (row["path"] or "").strip(), (row["camera"] or "").strip() or None
-                k = own.get((folder / name).resolve())
+                # A table made on Windows has its own separators.
+                ways = [folder / name, folder / name.replace("\\", "/")]
+                found = (own.get(place) for way in ways for place in (way.absolute(), way.resolve()))
+                k = next((place for place in found if place is not None), None)
                 if k is None:
                     strangers += bool(name)
+                elif camera is None:
+                    continue
                 elif cameras[k] not in (None, camera):
                     raise PasserbyError(
                         f"--cameras {table}: {name} stands there with the cameras {cameras[k]} and {camera}; keep one"
@@ -116,9 +123,9 @@ def read_cameras(table: Path, folder: Path, paths: Sequence[Path]) -> list[str |
             f"--cameras {table}: names none of the {len(paths)} images in {folder}; its paths are relative to that folder"
         )
     if strangers:
-        _tell(f"--cameras {table}: {strangers} rows name no image in {folder}")
+        tell(f"--cameras {table}: {strangers} rows name no image in {folder}")
     if unnamed := cameras.count(None):
-        _tell(
+        tell(
             f"--cameras {table}: {unnamed} of {len(paths)} images have no camera there; those of all images normalise them"
         )
     return cameras
@@ -128,11 +135,12 @@ def tell_unknown(cameras: Sequence[str | None], known: CameraStatistics) -> None
     """Names on stderr the cameras that have no statistics of their own."""
     unknown = sorted({camera for camera in cameras if camera is not None} - set(known.cameras))
     if unknown:
-        _tell(
-            f"--cameras: no statistics of their own ({FEWEST_OF_A_CAMERA} images of a camera make them), so those of all images normalise: "
-            f"{', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}"
+        tell(
+            f"cameras without statistics of their own ({FEWEST_OF_A_CAMERA} images of a camera make them), so those of all images "
+            f"normalise: {', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}"
         )
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Says something on stderr that is no error."""
     print(f"passerby: {text}", file=sys.stderr)

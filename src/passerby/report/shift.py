@@ -45,7 +45,8 @@ def shift_cards(
             Card(
                 "What adapting changes",
                 changes_figure(changes),
-                "How much adapting changes each batch norm's parameters, relative to their size; first layer left. (BNTA, Fig. 3)",
+                "How much adapting changes each batch norm's parameters: variances and weights relative to their size, means to the "
+                "running deviation, biases to the weights; what does not change has no point. First layer left. (BNTA, Fig. 3)",
                 "Change of each batch norm's parameters",
             )
         )
@@ -88,7 +89,9 @@ def changes_figure(changes: dict[str, list[float]]) -> str:
     figure, axes = new_axes(2 * WIDTH)
     for number, (kind, values) in enumerate(changes.items()):
         places = range(1, len(values) + 1)
-        axes.plot(places, [100 * v for v in values], color=SERIES[number], label=kind, marker="o", markersize=3)
+        axes.plot(
+            places, [100 * v or np.nan for v in values], color=SERIES[number], label=kind, marker="o", markersize=3
+        )
     axes.set_yscale("log")
     axes.set_xlabel("batch norm")
     axes.set_ylabel("change, %")
