@@ -65,6 +65,25 @@ def test_equals_the_plain_formula(layout: str, block: int, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_large_maps(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places_module, "_LARGE", 500)
+    x, weight, bias = inputs(shape=(3, 4, 16, 9))
+    x[1, 2] = 1e3 + 1e-2 * x[1, 2]  # hardly varies
+    x[2, 0] = 5.0  # does not vary
+    ours = [t.clone().requires_grad_() for t in (x, weight, bias)]
+    theirs = [t.clone().requires_grad_() for t in (x, weight, bias)]
+    y, _ = normalise(LAYOUTS[layout](ours[0]), algebra, *ours[1:])
+    expected = plain(LAYOUTS[layout](theirs[0]), *theirs[1:])
+    torch.testing.assert_close(y, expected, rtol=1e-8, atol=1e-6)
+    gradient = torch.randn(y.shape, dtype=y.dtype)
+    if layout == "channels_last":
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+    found = torch.autograd.grad(y, ours, gradient)
+    for one, other in zip(found, torch.autograd.grad(expected, theirs, gradient), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("by_image", [True, False])
 def test_scaled_is_scale_x_plus_shift(layout: str, by_image: bool) -> None:
     x, weight, bias = inputs()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from passerby.models.norm.algebra import Statistics, standardise
-from passerby.models.norm.processes import sum_over_processes
+from passerby.models.norm.processes import process_count, sum_over_processes
 
 
 class Bank(NamedTuple):
@@ -65,11 +65,17 @@ def domain_statistics(mean: Tensor, variance: Tensor, domain: Tensor, domains: i
     Returns:
         [K, C], [K, C] and the images of each domain [K, 1]; 0 for a domain without images.
     """
-    # Sums by domain as a product of matrices, in float64: sums of squares cancel in float32.
-    member = torch.nn.functional.one_hot(domain, domains).T.to(torch.float64)
+    member = torch.nn.functional.one_hot(domain, domains).T.to(mean.dtype)
+    if process_count() == 1:
+        images = member.sum(1, keepdim=True)
+        share = member / images.clamp(min=1)
+        centre = share @ mean
+        away = mean - rows(centre, domain)
+        return Statistics(centre, share @ torch.addcmul(variance, away, away), images)
+    # Sums of squares cancel in float32; of [K, C] numbers float64 costs little.
     wide = mean.double()
     ones = wide.new_ones(len(domain), 1)
-    sums = sum_over_processes(member @ torch.cat([wide, variance + wide.square(), ones], 1))
+    sums = sum_over_processes(member.double() @ torch.cat([wide, variance + wide.square(), ones], 1))
     channels = mean.shape[1]
     images = sums[:, 2 * channels :].detach()
     first, second = (sums[:, : 2 * channels] / images.clamp(min=1)).chunk(2, 1)
