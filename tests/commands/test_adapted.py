@@ -9,6 +9,13 @@ from passerby.commands.adapted import LONGEST, How, record_name
 from passerby.errors import PasserbyError
 
 
+def test_what_a_way_adds_to_the_fit_is_told_and_named() -> None:
+    how = How(AdaBn(), unknown="experts", top_k="all")
+    assert how.arguments() == ["--adapt", "adabn", "--unknown", "experts", "--top-k", "all"]
+    assert record_name("viper", str(how), how.unknown, how.top_k) == "viper+adabn+unknown=experts+top-k=all.json"
+    assert record_name("viper", top_k=50) == "viper+top-k=50.json"
+
+
 @pytest.mark.parametrize(
     ("text", "how", "words", "arguments"),
     [

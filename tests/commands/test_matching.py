@@ -102,7 +102,8 @@ def test_a_saved_model_keeps_its_matcher_and_ranks_with_it(tal: tuple[Path, Path
     # The gallery has fewer than 200 images: all of them were matched.
     assert found[None].metrics == found["all"].metrics
     assert found["0"].metrics != found["all"].metrics
-    assert read_record(tmp_path / "three.json") == found["0"]
+    assert read_record(tmp_path / "three.json") == found[None]
+    assert read_record(tmp_path / "three+top-k=0.json") == found["0"]
 
 
 def test_the_report_draws_lines_expert_by_expert(tal: tuple[Path, Path], tmp_path: Path) -> None:

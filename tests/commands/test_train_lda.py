@@ -164,18 +164,21 @@ def test_a_bench_measures_each_model_in_each_way_once(
     seen: dict[str, list[Any]] = {}
     monkeypatch.setattr(module, "_check_data", lambda *_: None)
     monkeypatch.setattr(
-        module.BenchCell, "run", lambda self, *_: seen.update({self.recipe: [w.unknown for w in self.ways]})
+        module.BenchCell, "run", lambda self, *_: seen.update({self.recipe: [w.unknown or w.top_k for w in self.ways]})
     )
-    recipes = ["lda-mobilenetv2", "dsbn-mobilenetv2", "baseline-mobilenetv2"]
+    recipes = ["lda-mobilenetv2", "dsbn-mobilenetv2", "baseline-mobilenetv2", "qaconv-gs-mobilenetv2"]
     overrides = ["data.sources=market1501,cuhk03"]
     unknown = ["bank", "experts"]
-    bench(recipes, data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", ("none",), unknown)
-    # A recipe's own way is measured without being asked for; a plain model has no other.
+    bench(recipes, data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", ("none",), unknown, ["all", "50"])
+    # A recipe's own way is measured without being asked for; a plain model has no other. Only matchers have a top k.
     assert seen == {
         "lda-mobilenetv2": [None, "experts"],
         "dsbn-mobilenetv2": ["bank", None],
         "baseline-mobilenetv2": [None],
+        "qaconv-gs-mobilenetv2": ["all", "50"],
     }
+    with pytest.raises(PasserbyError, match="--top-k many: give a number of gallery images, or all"):
+        bench(recipes, data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", top_k=["many"])
 
 
 @pytest.mark.slow

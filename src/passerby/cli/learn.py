@@ -77,6 +77,10 @@ def bench(
         ),
     ] = None,
     unknown: Annotated[list[str] | None, typer.Option(help=UNKNOWN + " May be repeated.")] = None,
+    top_k: Annotated[
+        list[str] | None,
+        typer.Option(help="How much of a gallery a matcher ranks, as in evaluate --top-k; may be repeated."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train and measure recipes over seeds, cell by cell, and print the table."""
@@ -94,6 +98,7 @@ def bench(
         device,
         adapt or ["none"],
         unknown or [],
+        top_k or [],
     )
     if failed:
         raise typer.Exit(1)

@@ -23,17 +23,19 @@ LONGEST = 120
 
 @dataclass(frozen=True)
 class How:
-    """An adaptation of the model, camera normalisation of its embeddings, both or neither; and the way it looks at images.
+    """An adaptation of the model, camera normalisation of its embeddings, both or neither; and the way it looks at images and ranks.
 
     Attributes:
         adaptation: of the model; None leaves it as it is.
         camera: whether the embeddings of each camera are normalised.
         unknown: how a model with domain norms looks at images of unknown domain; None: as it was trained to.
+        top_k: gallery images of each query that a matcher ranks, as `--top-k` says it; None: what suits the model.
     """
 
     adaptation: Adaptation | None = None
     camera: bool = False
     unknown: Unknown | None = None
+    top_k: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -50,14 +52,16 @@ class How:
         return cls(parse_adaptation(text.strip()))
 
     def __str__(self) -> str:
-        """As a record says it: `adabn + camera`; empty for neither. `unknown` stands in a record by itself."""
+        """As a record says it: `adabn + camera`; empty for neither. `unknown` and `top_k` stand in a record by themselves."""
         return _in_words(self.adaptation.text() if self.adaptation else None, self.camera)
 
     def arguments(self) -> list[str]:
         """What `passerby evaluate` is told."""
         adapt = [] if self.adaptation is None else ["--adapt", self.adaptation.text()]
+        camera = ["--camera-normalise"] if self.camera else []
         unknown = [] if self.unknown is None else ["--unknown", self.unknown]
-        return [*adapt, *(["--camera-normalise"] if self.camera else []), *unknown]
+        top_k = [] if self.top_k is None else ["--top-k", self.top_k]
+        return [*adapt, *camera, *unknown, *top_k]
 
 
 def parse_unknown(text: str) -> Unknown:
@@ -103,10 +107,13 @@ def look_as(embedder: Embedder, unknown: Unknown | None) -> Unknown | None:
     return embedder.unknown
 
 
-def record_name(target: str, adapted: str | None = None, unknown: Unknown | None = None) -> str:
-    """File name of a target's record: `viper.json`, `viper+adabn+camera.json`, `viper+unknown=experts.json`."""
+def record_name(
+    target: str, adapted: str | None = None, unknown: Unknown | None = None, top_k: str | int | None = None
+) -> str:
+    """File name of a target's record: `viper.json`, `viper+adabn+camera.json`, `viper+unknown=experts.json`, `viper+top-k=all.json`."""
     how = "+" + re.sub(r"[^\w.=+-]+", "", adapted) if adapted else ""
     how += f"+unknown={unknown}" if unknown else ""
+    how += "" if top_k is None else f"+top-k={top_k}"
     if len(how) > LONGEST:  # file systems take 255 bytes in all
         how = f"{how[:LONGEST]}-{hashlib.sha256(how.encode()).hexdigest()[:8]}"
     return f"{target}{how}.json"

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from passerby.commands.adapted import How, parse_unknown
 from passerby.commands.bench_cell import BenchCell, plain_name
+from passerby.commands.top_k import check_top_k
 from passerby.commands.training_sources import shard_folders
 from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR
 from passerby.data.protocols import FREE, Cell, get_protocol
@@ -42,6 +43,7 @@ def bench(
     device: str,
     ways: Sequence[str] = ("none",),
     unknown: Sequence[str] = (),
+    top_k: Sequence[str] = (),
 ) -> int:
     """Runs every cell that has no record yet, prints and writes OUT/table.md, and returns the number of failed cells.
 
@@ -61,13 +63,15 @@ def bench(
         ways: how each trained model is fitted to a target before it is measured, as `How.parse` reads it; a cell trains once
             and has a record for each.
         unknown: how each trained model looks at images of unknown domain, as in evaluate; every one is combined with every way.
+        top_k: how much of a gallery each trained matcher ranks, as in evaluate; likewise.
 
     Raises:
         PasserbyError: for bad input, before anything runs.
     """
     console = Console()
     looks = [parse_unknown(look) if look else None for look in unknown or ("",)]
-    parsed = tuple(replace(How.parse(way), unknown=look) for way in ways for look in looks)
+    ranks: list[str | None] = [str(check_top_k(k)) for k in top_k] or [None]
+    parsed = tuple(replace(How.parse(way), unknown=look, top_k=k) for way in ways for look in looks for k in ranks)
     cells = list(_cells(recipes, data_root, out, tuple(overrides), protocol, tuple(targets), seeds, budget, parsed))
     open_cells = [cell for cell in cells if not cell.finished]
     _check_data(open_cells, data_root)
@@ -155,9 +159,9 @@ def _cells(
 
 def _looks(ways: tuple[How, ...], recipe: Recipe) -> tuple[How, ...]:
     """The ways that are different for a recipe's model: its own way to look is no second one, a plain model has but one."""
-    same = {None, recipe.model.unknown}
+    same, matches = {None, recipe.model.unknown}, recipe.model.matcher.kind != "cosine"
     looks = (replace(w, unknown=None) if recipe.model.norm not in BANKED or w.unknown in same else w for w in ways)
-    return tuple(dict.fromkeys(looks))
+    return tuple(dict.fromkeys(w if matches else replace(w, top_k=None) for w in looks))
 
 
 def _data_of(name: str, data: Sequence[str], budget: Budget) -> tuple[str, list[str]]:

@@ -51,7 +51,7 @@ class BenchCell:
         return all(self._measured(how) for how in self.ways)
 
     def _measured(self, how: How) -> bool:
-        names = [record_name(plain_name(target), str(how), how.unknown) for target in self.targets]
+        names = [record_name(plain_name(target), str(how), how.unknown, how.top_k) for target in self.targets]
         return all((self.records / name).exists() for name in names)
 
     def _trained(self) -> float:

@@ -133,7 +133,7 @@ def evaluate(
         records.append(_record(model, card, measurement, protocol, flip, fitted, matching, looked, seconds))
         measurements.append(measurement)
         if records_folder is not None:
-            write_record(Path(records_folder) / record_name(target.name, fitted.adapted, asked), records[-1])
+            write_record(Path(records_folder) / record_name(target.name, fitted.adapted, asked, top_k), records[-1])
     console.print(console_table(records))
     if json_file is not None:
         write_text(Path(json_file), json.dumps(summary(records), indent=1) + "\n")

@@ -1,6 +1,7 @@
 """How much of a gallery a model's matcher ranks, as the command line says it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from passerby.errors import PasserbyError
 from passerby.evaluation.cascade import TOP_K
@@ -39,10 +40,20 @@ def parse_top_k(text: str | int | None, embedder: Embedder) -> Matching | None:
         if text is not None:
             raise PasserbyError("--top-k: this model has no matcher, it compares by cosine; leave the option out")
         return None
-    if text is None:
-        return Matching(embedder, TOP_K)
+    k = TOP_K if text is None else check_top_k(text)
+    if k == 0:
+        return None
+    return Matching(embedder, None if k == "all" else k)
+
+
+def check_top_k(text: str | int) -> int | Literal["all"]:
+    """Reads how many gallery images of each query a matcher ranks.
+
+    Raises:
+        PasserbyError: for what is neither a number nor `all`.
+    """
     if str(text) == "all":
-        return Matching(embedder, None)
+        return "all"
     if not str(text).isascii() or not str(text).isdigit():
         raise PasserbyError(f"--top-k {text}: give a number of gallery images, or all")
-    return Matching(embedder, int(text)) if int(text) else None
+    return int(text)
