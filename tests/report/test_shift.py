@@ -85,6 +85,7 @@ def test_a_line_for_every_kind_that_changes() -> None:
     svg = changes_figure(changes)
     assert all(f">{kind}<" in svg for kind in changes)
     assert "nan" not in svg.lower()
+    assert "$" not in svg
     assert ">weight<" not in svg
     assert all(card.chart.startswith("<svg") and card.description for card in cards)
 

@@ -10,6 +10,8 @@ from passerby.report.cards import Card
 from passerby.report.drawing import INK, SERIES, WIDTH, new_axes, to_svg
 
 MOST_LAYERS = 4
+SMALLEST_CHANGE = 1e-5
+"""As a fraction; a smaller change has no point in the picture."""
 
 
 def shift_cards(
@@ -46,7 +48,8 @@ def shift_cards(
                 "What adapting changes",
                 changes_figure(changes),
                 "How much adapting changes each batch norm's parameters: variances and weights relative to their size, means to the "
-                "running deviation, biases to the weights; what does not change has no point. First layer left. (BNTA, Fig. 3)",
+                "running deviation, biases to the weights; a change of less than a thousandth of a per cent has no point. First "
+                "layer left. (BNTA, Fig. 3)",
                 "Change of each batch norm's parameters",
             )
         )
@@ -90,9 +93,15 @@ def changes_figure(changes: dict[str, list[float]]) -> str:
     for number, (kind, values) in enumerate(changes.items()):
         places = range(1, len(values) + 1)
         axes.plot(
-            places, [100 * v or np.nan for v in values], color=SERIES[number], label=kind, marker="o", markersize=3
+            places,
+            [100 * v if v > SMALLEST_CHANGE else np.nan for v in values],
+            color=SERIES[number],
+            label=kind,
+            marker="o",
+            markersize=3,
         )
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("batch norm")
     axes.set_ylabel("change, %")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(changes), frameon=False, labelcolor=INK)
