@@ -89,6 +89,8 @@ def gaussians_figure(layers: Sequence[LayerShift]) -> str:
 
 def changes_figure(changes: dict[str, list[float]]) -> str:
     """Lines over the layers, a kind of parameter each; an <svg> element."""
+    from matplotlib.ticker import LogFormatter
+
     figure, axes = new_axes(2 * WIDTH)
     for number, (kind, values) in enumerate(changes.items()):
         places = range(1, len(values) + 1)
@@ -101,7 +103,9 @@ def changes_figure(changes: dict[str, list[float]]) -> str:
             markersize=3,
         )
     axes.set_yscale("log")
+    # The default labels are formulas, which no browser draws; those between the powers of ten are shown where few powers are.
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     axes.set_xlabel("batch norm")
     axes.set_ylabel("change, %")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(changes), frameon=False, labelcolor=INK)
