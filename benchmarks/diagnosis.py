@@ -2,7 +2,7 @@
 
 A small network with part heads learns on three synthetic places close to neutral, and is measured on sixteen: neutral itself, and
 five steps away from it in each of three directions. Prints a line a place and rank correlations over the places (Spearman's). Takes
-about ten minutes.
+a quarter of an hour.
 """
 
 import tempfile
