@@ -66,7 +66,7 @@ def evaluate(
         adapt: `adabn`, `bnta` or `entropy`, with parameters as `parse_adaptation` reads them: the model adapts to the
             gallery of each split, without labels.
         camera_normalise: normalise the embeddings of each camera, see `AdaptedFeatures`.
-        site: a site profile that the model wears; what it was made from must not be what is measured on.
+        site: a site profile that the model wears; that it was not made from what is measured on is for the caller to see to.
         top_k: gallery images of each query, the best by the embedding, that the model's matcher ranks: a number, `all`, or 0 to rank
             by the embedding alone; None: 200 for a model with a matcher.
         unknown: how a model with domain norms looks at images of unknown domain (`passerby.models.unknown`); None: as its card
