@@ -7,8 +7,6 @@ from torch import Tensor
 
 _BLOCK_BYTES = 2**21
 """Of products that are summed at once and then overwritten: two CPU cores keep so much in their second-level caches."""
-_LARGE = 2**14
-"""Numbers of an image from which batch norm's own sums, an image at a time, take less than products that are written and summed."""
 _CANCELLED = 1e-2
 """Below this fraction of the squared mean, a variance from sums of squares has lost digits."""
 
@@ -24,12 +22,6 @@ def moments(maps: Tensor) -> tuple[Tensor, Tensor]:
     """
     if maps.device.type != "cpu":
         variance, mean = torch.var_mean(_wide(maps), (2, 3), correction=0)
-        return mean, variance
-    if _is_large(maps):
-        wide = _wide(maps)
-        unused = wide.new_zeros(2, maps.shape[1])
-        found = [torch.ops.aten.batch_norm_update_stats(image, *unused, 0.0) for image in torch.split(wide, 1)]
-        mean, variance = (torch.stack(values) for values in zip(*found, strict=True))
         return mean, variance
     per_place = 1 / maps[0, 0].numel() if maps.numel() else 0.0
     square, mean = (total.mul_(per_place) for total in products(maps, maps))
@@ -65,16 +57,6 @@ def products(maps: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
             g, x, zeros, ones, ones.view(rows), 1, rows, h * w, rows, [False, True, True]
         )
         return of_scale.view(n, c), of_shift.view(n, c)
-    if _is_large(maps) and _is_large(gradient):
-        zeros, ones = maps.new_zeros(c), maps.new_ones(c)
-        # The gradients of a batch norm's affine, one batch an image, where mean is 0 and deviation 1.
-        found = [
-            torch.ops.aten.native_batch_norm_backward(
-                g, x, ones, None, None, zeros, ones, True, 0.0, [False, True, True]
-            )[1:]
-            for g, x in zip(torch.split(gradient, 1), torch.split(maps, 1), strict=True)
-        ]
-        return torch.stack([scale for scale, _ in found]), torch.stack([shift for _, shift in found])
     x, g = _as_places(maps, 1), _as_places(gradient, 1)
     of_scale, of_shift = maps.new_empty(n, c), maps.new_empty(n, c)
     product: Tensor | None = None
@@ -146,11 +128,6 @@ def _scale_and_shift(places: Tensor, scale: Tensor, shift: Tensor, dim: int, out
 
 def _wide(maps: Tensor) -> Tensor:
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
-
-
-def _is_large(maps: Tensor) -> bool:
-    """Whether maps are dense in channels_last, and one image's enough for a kernel of its own."""
-    return len(maps) > 0 and maps.shape[1:].numel() >= _LARGE and maps.is_contiguous(memory_format=torch.channels_last)
 
 
 def _places_dim(maps: Tensor) -> int:
