@@ -1,8 +1,11 @@
 """LDA: a step (both modes) beside the baseline's on the same images, and the re-colouring norm beside torch's batch norm.
 
 Goals: a step at most 2.4 x the baseline's; Anti-Normalization, forward and backward, summed over the maps of all 52 norm layers of
-MobileNetV2 at 128x64 with a batch of 60, at most 1.3 x BatchNorm2d contiguous and 1.6 x in channels_last.
+MobileNetV2 at 128x64 with a batch of 60, at most 1.3 x BatchNorm2d contiguous and 1.6 x in channels_last. `--compile` measures the
+layer and both steps under torch.compile (`trainer.compile=true`), the batch norm as it is; it needs a C++ compiler and some minutes.
 """
+
+import argparse
 
 import torch
 from common import THREADS, seconds
@@ -53,13 +56,16 @@ def step(trained: Baseline, optimizer: torch.optim.Optimizer, images: Batch) -> 
     optimizer.step()
 
 
-def steps() -> tuple[float, float]:
+def steps(compiled: bool) -> tuple[float, float]:
     """Seconds of a step of LDA and of the baseline."""
     images = batch()
     trained = [
         (m, torch.optim.Adam(p for p in m.parameters() if p.requires_grad))
         for m in (method(Lda, LdaSettings()), method(Baseline, BaselineSettings()))
     ]
+    if compiled:
+        for m, _ in trained:
+            m.model.backbone.compile()
     rounds = [[seconds(lambda m=m, o=o: step(m, o, images)) for m, o in trained] for _ in range(ROUNDS + 1)][1:]
     lda, baseline = (min(times) for times in zip(*rounds, strict=True))
     return lda, baseline
@@ -72,14 +78,17 @@ def both_ways(norm: nn.Module, maps: Tensor, gradient: Tensor, route: Route | No
         return seconds(lambda: norm(maps).backward(gradient))
 
 
-def layers(form: torch.memory_format) -> dict[str, float]:
+def layers(form: torch.memory_format, compiled: bool) -> dict[str, float]:
     """Seconds of both modes of the layer, and of batch norm, over all norm layers."""
     shapes = norm_shapes()
     routes = {"recolour": Route(DOMAIN, "recolour", COLOUR), "expert": Route(DOMAIN), "batch norm": None}
     total = dict.fromkeys(routes, 0.0)
     for shape in set(shapes):
         batch_norm = nn.BatchNorm2d(shape[0])
+        torch.compiler.reset()
         bank = DomainNorm2d.of(nn.BatchNorm2d(shape[0]), DOMAINS)
+        if compiled:
+            bank.compile(dynamic=False)
         maps = torch.randn(IMAGES, *shape).to(memory_format=form).requires_grad_()
         gradient = torch.randn(IMAGES, *shape).to(memory_format=form)
         norms = [(batch_norm if route is None else bank, route) for route in routes.values()]
@@ -91,16 +100,19 @@ def layers(form: torch.memory_format) -> dict[str, float]:
 
 def main() -> None:
     """Prints the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--compile", action="store_true", help="measure under torch.compile")
+    compiled = parser.parse_args().compile
     torch.set_num_threads(THREADS)
     keep_freed_memory()  # as `passerby train` does
     for form, goal in ((torch.contiguous_format, 1.3), (torch.channels_last, 1.6)):
-        found = layers(form)
+        found = layers(form, compiled)
         bare = found["batch norm"]
         print(
             f"{str(form).removeprefix('torch.')}: Anti-Normalization {found['recolour'] / bare:.2f} x BatchNorm2d (goal: "
             f"{goal}), expert {found['expert'] / bare:.2f} x; BatchNorm2d takes {1000 * bare:.0f} ms"
         )
-    lda, baseline = steps()
+    lda, baseline = steps(compiled)
     print(f"LDA step: {lda / baseline:.2f} x the baseline's (goal: 2.4), which takes {baseline:.2f} s")
 
 
