@@ -1,6 +1,7 @@
 """Puts measured records into the docs: gathers those of a bench folder, and makes every table anew from its records.
 
 python docs/fill_tables.py gather BENCH NAME      # copies BENCH/cells/*/records/*.json to docs/records/NAME
+python docs/fill_tables.py gather BENCH NAME WAYS # those alone whose way to adapt is matched by the regular expression WAYS
 python docs/fill_tables.py                        # rewrites each table under a line <!-- records: NAME -->
 """
 
@@ -17,7 +18,7 @@ NOT_NAMED = ("data.sources", "data.domains", "data.images", "trainer.compile")
 """Overrides that the names of records leave out: they are the same for all."""
 
 
-def gather(bench: Path, name: str) -> None:
+def gather(bench: Path, name: str, ways: str = ".*") -> None:
     """Copies the records of a bench's cells under names that say what they are of."""
     folder = DOCS / "records" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,6 +26,8 @@ def gather(bench: Path, name: str) -> None:
         record = read_record(path)
         training = record.training
         assert training is not None
+        if not re.fullmatch(ways, record.adapted or ""):
+            continue
         changed = [o.split(".", 1)[1] for o in training.overrides if not o.startswith(NOT_NAMED)]
         parts = [training.recipe, *(re.sub(r"[^\w.-]+", "", override) for override in changed), training.budget]
         how = path.stem.removeprefix(record.target)
@@ -44,6 +47,6 @@ def fill(page: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["gather"]:
-        gather(Path(sys.argv[2]), sys.argv[3])
+        gather(Path(sys.argv[2]), *sys.argv[3:])
     for page in sorted(DOCS.rglob("*.md")):
         fill(page)
