@@ -93,6 +93,20 @@ def test_threads_change_no_byte(
     assert files(tmp_path) == files(once)
 
 
+def kill_behind(shots: int, patch: pytest.MonkeyPatch) -> None:
+    """Kills whatever writes shots, when so many are written."""
+    add, written = FilmWriter.add, 0
+
+    def killed(writer: FilmWriter, crops: Sequence[StoredCrop], state: dict[str, object]) -> None:
+        nonlocal written
+        if written == shots:
+            raise KeyboardInterrupt
+        written += 1
+        add(writer, crops, state)
+
+    patch.setattr(FilmWriter, "add", killed)
+
+
 @pytest.mark.parametrize("shot", range(7))
 def test_a_kill_behind_any_shot_changes_no_byte(
     street: Path,
@@ -103,18 +117,8 @@ def test_a_kill_behind_any_shot_changes_no_byte(
     monkeypatch: pytest.MonkeyPatch,
     shot: int,
 ) -> None:
-    add = FilmWriter.add
-    written = 0
-
-    def killed(writer: FilmWriter, crops: Sequence[StoredCrop], state: dict[str, object]) -> None:
-        nonlocal written
-        if written == shot:
-            raise KeyboardInterrupt
-        written += 1
-        add(writer, crops, state)
-
     with monkeypatch.context() as patch:
-        patch.setattr(FilmWriter, "add", killed)
+        kill_behind(shot, patch)
         if shot == 6:  # when all is written, but not finished
             patch.setattr(FilmWriter, "finish", lambda writer, counts: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -187,17 +191,8 @@ def test_what_could_not_be_decoded_is_counted_once_whatever_kills_it(
     once, _ = ingest(film, tmp_path / "once", settings)
     assert once.counts["damaged"] > 0
     assert once.counts["damaged"] + once.counts["frames"] == 100
-    add, written = FilmWriter.add, 0
-
-    def killed(writer: FilmWriter, crops: Sequence[StoredCrop], state: dict[str, object]) -> None:
-        nonlocal written
-        if written == shot:
-            raise KeyboardInterrupt
-        written += 1
-        add(writer, crops, state)
-
     with monkeypatch.context() as patch:
-        patch.setattr(FilmWriter, "add", killed)
+        kill_behind(shot, patch)
         with pytest.raises(KeyboardInterrupt):
             ingest(film, tmp_path / "killed", settings)
     again, _ = ingest(film, tmp_path / "killed", settings)
