@@ -126,9 +126,8 @@ def _film(job: FilmJob, reader: Reader, look: Look, writer: FilmWriter, advance:
             for frame in reader.frames(start):
                 here = frame.position
                 cut = cuts.is_cut(frame.small())
-                if (
-                    shot is not None or start is None
-                ):  # what was lost before the frame that a run goes on with is counted
+                goes_on = shot is None and start is not None
+                if not goes_on:  # what was lost before the frame that a run goes on with is counted already
                     damaged += frame.lost
                 if shot is None:
                     shot = _Shot(writer.state["shot"] if writer.state else 0, here)
