@@ -12,6 +12,7 @@ from passerby.adaptation.base import batch_norms, even_batches, network_input
 from passerby.data.images import Pixels
 from passerby.models.freeze import evaluating
 from passerby.models.model import Model
+from passerby.models.norm.primitive import image_moments
 
 LOOKED_AT = 256
 """Images that are enough to tell how far a place lies."""
@@ -56,11 +57,11 @@ def norm_shift(model: Model, images: Pixels) -> list[LayerShift]:
     sums: dict[str, Tensor] = {}
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:
-        values = inputs[0].detach().float().transpose(0, 1).flatten(1)
-        # Float64, which not every device has, for the sums over batches alone.
-        variance, mean = (moment.double().cpu() for moment in torch.var_mean(values, 1, correction=0))
-        count = torch.full_like(mean, values.shape[1])
-        found = torch.stack([count * mean, count * (variance + mean.square()), count])
+        maps = inputs[0].detach().reshape(*inputs[0].shape[:2], -1, 1)
+        # Float64, which not every device has, for the sums over images alone.
+        mean, variance = (moment.cpu().double() for moment in image_moments(maps))
+        count = torch.full_like(mean, maps.shape[2])
+        found = torch.stack([count * mean, count * (variance + mean.square()), count]).sum(1)
         sums[name] = sums[name] + found if name in sums else found
 
     handles = [layer.register_forward_pre_hook(partial(look, name=name)) for name, layer in layers.items()]
