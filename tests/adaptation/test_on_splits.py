@@ -417,3 +417,15 @@ def test_features_by_a_model_that_wears_a_profile(
     model.weights_sha256 = "cd" * 32
     with pytest.raises(PasserbyError, match="site profile: made from the model"):
         site_features(model, target, profile)
+
+
+def test_a_profile_knows_the_cameras_of_a_target_by_their_names(model: Model, target: Target) -> None:
+    model.weights_sha256 = "ab" * 32
+    named = [replace(s, camera_name="gate" if s.camera == 1 else "hall") for s in target.samples if s.camera in (1, 2)]
+    query, gallery = (tuple(s for s in named if s.camera == camera) for camera in (1, 2))
+    split = Split(query, gallery, ())
+    profile = profile_of_cameras([*["gate"] * 8, *["hall"] * 8, None])
+    features = site_features(model, replace(target, splits=(split,)), profile)(split)
+    for found, samples, name in zip(features, (query, gallery), ("gate", "hall"), strict=True):
+        embedded = model.embed([s.image for s in samples])
+        torch.testing.assert_close(found, profile.normalise(embedded, [name] * len(samples)))

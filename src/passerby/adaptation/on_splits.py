@@ -108,7 +108,7 @@ def site_features(
     Raises:
         PasserbyError: for an image that cannot be read, or a profile of another model.
     """
-    cameras = {str(sample.camera) for sample in target.samples if sample.camera is not None}
+    cameras = {camera for sample in target.samples if (camera := sample.seen_by) is not None}
     if profile.cameras is not None and cameras and not cameras & set(profile.cameras.cameras):
         raise PasserbyError(
             f"--site: the profile knows the cameras {', '.join(filter(None, profile.cameras.cameras)) or 'none'}, {target.name} "
@@ -125,4 +125,4 @@ def site_features(
 
 
 def _cameras(samples: Sequence[Sample]) -> list[str | None]:
-    return [None if sample.camera is None else str(sample.camera) for sample in samples]
+    return [sample.seen_by for sample in samples]

@@ -150,7 +150,7 @@ def fit_to(embedder: Embedder, target: Target, how: How | SiteProfile, flip: boo
     if isinstance(how, SiteProfile):
         features = site_features(embedder, target, how, flip=flip, progress=progress)
         if how.cameras is not None:
-            tell_unknown([None if s.camera is None else str(s.camera) for s in target.samples], how.cameras)
+            tell_unknown([sample.seen_by for sample in target.samples], how.cameras)
         made = _in_words(how.card.method if how.tensors else None, how.cameras is not None)
         images = how.card.images if how.tensors else None
         return Fitted(features, f"site {how.card.tensors_sha256[:8]} ({made})", images)

@@ -35,10 +35,10 @@ def test_all_columns(tmp_path: Path) -> None:
     parts = read_table(write(tmp_path / "t.csv", text, touch=False), "site")
     # Strings count from 0 in sorted order over the whole table, cameras by domain; numbers in paths stay names.
     assert parts == {
-        "train": (Sample(tmp_path / "0001", 0, 1, "site/north"),),
-        "query": (Sample(tmp_path / "0004", 1, 2, "site/south"),),
+        "train": (Sample(tmp_path / "0001", 0, 1, "site/north", "north/door"),),
+        "query": (Sample(tmp_path / "0004", 1, 2, "site/south", "south/door"),),
         "gallery": (
-            Sample(tmp_path / "0002", 1, 0, "site"),
+            Sample(tmp_path / "0002", 1, 0, "site", "site/gate"),
             Sample(tmp_path / "0003", DISTRACTOR, None, "site/south"),
         ),
     }
@@ -88,7 +88,9 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path, rows: list[tuple[int, int 
 def test_camera_minus_one_is_not_known(tmp_path: Path, cameras: tuple[str, str]) -> None:
     known, unknown = cameras
     file = write(tmp_path / "t.csv", f"path,identity,camera\na.jpg,1,{known}\nb.jpg,1,{unknown}\n")
-    assert [s.camera for s in read_table(file, "site")["all"]] == [2 if known == "2" else 0, None]
+    samples = read_table(file, "site")["all"]
+    assert [s.camera for s in samples] == [2 if known == "2" else 0, None]
+    assert [s.seen_by for s in samples] == [known, None]
 
 
 def test_a_table_is_a_dataset(tmp_path: Path) -> None:
@@ -153,9 +155,9 @@ def test_cameras_belong_to_their_domain_and_people_to_the_table(tmp_path: Path) 
         rows.append(f"{name}.jpg,{identity},{camera},{domain}")
     (tmp_path / "t.csv").write_text("\n".join(["path,identity,camera,domain", *rows]) + "\n")
     samples = read_table(tmp_path / "t.csv", "mine")["all"]
-    assert [(s.identity, s.camera, s.domain, s.dataset) for s in samples] == [
-        (1, 0, "mine/east", "mine"),
-        (1, 2, "mine/west", "mine"),
-        (2, 1, "mine/east", "mine"),
-        (3, None, "mine", "mine"),
+    assert [(s.identity, s.camera, s.seen_by, s.domain, s.dataset) for s in samples] == [
+        (1, 0, "east/1", "mine/east", "mine"),
+        (1, 2, "west/1", "mine/west", "mine"),
+        (2, 1, "east/2", "mine/east", "mine"),
+        (3, None, None, "mine", "mine"),
     ]

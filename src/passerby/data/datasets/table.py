@@ -17,8 +17,9 @@ def read_table(file: Path, name: str) -> dict[str, tuple[Sample, ...]]:
     Columns: `path` (relative to the table's folder, or absolute), `identity`, and optionally `camera` (empty or -1: not
     known), `domain` (empty: none; otherwise the sample's domain is `name/domain`) and `split` (train, query or gallery;
     without the column all images are the part `all`). Identities and cameras are whole numbers, which are kept, or
-    strings, which count from 0 in sorted order over the whole table. The same identity is the same person in all domains; a
-    camera belongs to its domain, and with several domains cameras are counted through anew. Identity -1 is a distractor. No image stands in
+    strings, which count from 0 in sorted order over the whole table; a camera's name is kept beside its number. The same
+    identity is the same person in all domains; a camera belongs to its domain, and with several domains cameras are counted
+    through anew, and are named `domain/camera`. Identity -1 is a distractor. No image stands in
     two rows: as query and as gallery it would find itself. Other columns are passed over.
 
     Raises:
@@ -33,12 +34,15 @@ def read_table(file: Path, name: str) -> dict[str, tuple[Sample, ...]]:
     table.refuse([identity < DISTRACTOR for identity in identities], "an identity below -1", shown="identity")
     cameras = table.numbers("camera") if "camera" in table.columns else [None] * len(paths)
     cameras = [None if camera is None or camera < 0 else camera for camera in cameras]
+    names = [cell if isinstance(cell, str) else None for cell in table.optional("camera")]
     if len(set(table.optional("domain"))) > 1:
+        names = [f"{d or name}/{n or c}" for d, n, c in zip(table.optional("domain"), names, cameras, strict=True)]
         cameras = _count_through(cameras, table.optional("domain"))
+    names = [None if camera is None else camera_name for camera, camera_name in zip(cameras, names, strict=True)]
     domains = [name if domain is None else f"{name}/{domain}" for domain in table.optional("domain")]
     parts: dict[str, list[Sample]] = {part: [] for part in (*SPLITS, "all")}
-    for path, identity, camera, domain, part in zip(paths, identities, cameras, domains, table.splits(), strict=True):
-        parts[part].append(Sample(path, identity, camera, domain))
+    for part, *row in zip(table.splits(), paths, identities, cameras, domains, names, strict=True):
+        parts[part].append(Sample(*row))
     return {part: tuple(sorted(samples, key=lambda s: s.image.parts)) for part, samples in parts.items() if samples}
 
 
