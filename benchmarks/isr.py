@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import THREADS, seconds
+from common import THREADS, peak_gib, seconds
 from PIL import Image
 
 from passerby.data.augment import Augmentation, augment
@@ -88,20 +88,25 @@ def after_the_network(method: Isr, embedding: torch.Tensor, batch: FilmBatch) ->
 
 
 def feeding(times: int, shards: Path) -> None:
-    """Processor time a crop of reading and decoding an epoch, all threads together, and what is kept in memory."""
-    began = time.perf_counter()
-    film = FilmSet([shards], PREPROCESSING, PAIRS, 0)
-    steps = film.plan.steps(0)
-    opened = time.perf_counter() - began
-    crops = 0
-    began = time.process_time()
-    for batch in FilmLoader(film, steps):
-        crops += len(batch.images)
-    taken = time.process_time() - began
-    kept = sum(pixels.nbytes for pixels, _ in film._decoded.values()) / 2**20
+    """Processor time a crop of reading and decoding an epoch, all threads together, and how far the process grows meanwhile."""
+    crops, opened, taken = 0, 0.0, 0.0
+
+    def epoch() -> None:
+        nonlocal crops, opened, taken
+        began = time.perf_counter()
+        film = FilmSet([shards], PREPROCESSING, PAIRS, 0)
+        steps = film.plan.steps(0)
+        opened = time.perf_counter() - began
+        began = time.process_time()
+        for batch in FilmLoader(film, steps):
+            crops += len(batch.images)
+        taken = time.process_time() - began
+
+    memory = peak_gib(epoch)
     print(
         f"{times} x film ({SHOTS * times} shots): opened and planned in {opened:.2f} s; an epoch of {crops:,} crops, "
-        f"{1e6 * taken / crops:.0f} us of processor time a crop; {kept:.0f} MiB of pixels kept (limit {PAIRS.memory})"
+        f"{1e6 * taken / crops:.0f} us of processor time a crop; {1024 * memory:.0f} MiB above what was there before "
+        f"({PAIRS.memory} of them may be decoded crops)"
     )
 
 

@@ -1,22 +1,25 @@
 """Matching by places: over the bare matrix products, over one einsum, the cascade over exact matching, and TAL's step over QAConv-GS's.
 
-    python benchmarks/matching.py [--quick]
+    python benchmarks/matching.py [--quick] [--model RUN]
 
 Goals: full matching of 316 x 316 images at 24x8 places of 128 channels at most 1.2 x the bare products, and at least 2.5 x faster
 than one einsum a block of 32; the cascade at k = 200 of 2,000 synthetic people at least 8 x faster than exact, rank-1 within 0.3
-points; a TAL step with three experts at most 4 x a QAConv-GS step. --quick takes a third of the images and no training steps.
+points; a TAL step with three experts at most 4 x a QAConv-GS step. --quick takes a third of the images, a tenth of the queries and
+no training steps.
 
-The people of the cascade are drawn by the package and described without any training: local means of colour and of edges at
-each place, by a fixed random projection. What is measured is the matcher, not a model.
+Without --model people are described without any training, which tells about time and little about accuracy; with it there is the
+cascade of that trained model alone.
 """
 
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from common import THREADS, peak_gib, seconds
+from PIL import Image
 from torch import Tensor
 
 from passerby.data.augment import Augmentation
@@ -26,7 +29,7 @@ from passerby.data.training_set import Batch
 from passerby.evaluation.cascade import Cascade
 from passerby.evaluation.ranking import rank_scores
 from passerby.evaluation.ranking_labels import Labels
-from passerby.matching.map_matcher import CACHED
+from passerby.matching.map_matcher import CACHED, MapMatcher
 from passerby.matching.maps import MapLayout
 from passerby.matching.qaconv import MSQAConv
 from passerby.matching.settings import MatcherSettings
@@ -35,12 +38,22 @@ from passerby.methods.base import TrainingFacts
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.methods.qaconv import MatchingMethod, QaConv, QaConvSettings
 from passerby.methods.tal import Tal, TalSettings
-from passerby.models.matching_model import build_model
+from passerby.models.load import load
+from passerby.models.matching_model import MatchingModel, build_model
 from passerby.models.model import Architecture
 from passerby.models.norm_kinds import BankSettings
 
 CHANNELS, ROUNDS = 128, 3
 TALL, SMALL = ((24, 8),), ((8, 4), (8, 4))
+
+
+class Described(NamedTuple):
+    """Images as a matcher takes them: queries first, then the gallery, one image of each person."""
+
+    matcher: MapMatcher
+    embedding: Tensor
+    rows: Tensor
+    identity: Tensor
 
 
 def full_matching(images: int) -> None:
@@ -80,14 +93,10 @@ def full_matching(images: int) -> None:
     )
 
 
-def cascade(sizes: tuple[tuple[int, int], ...], people: int, queries: int, k: int) -> None:
-    """The cascade beside exact matching, on synthetic people: time and rank-1."""
-    pixels, identity = synthetic_people(people, queries)
-    matcher = MSQAConv(MapLayout(CHANNELS, sizes)).eval()
-    maps = describe(pixels, sizes)
-    rows = matcher.layout.row([m[None] for m in maps]).half()
-    embedding = torch.cat([F.normalize(m.mean((2, 3))) for m in maps], 1)
-    embedding = F.normalize(embedding)
+def cascade(described: Described, queries: int, k: int) -> None:
+    """The cascade beside exact matching: time and rank-1."""
+    matcher, embedding, rows, identity = described
+    people = len(identity) - queries
     query, gallery = torch.arange(queries), torch.arange(queries, queries + people)
     labels = Labels(identity[query], identity[gallery])
     runs: dict[str, Cascade] = {}
@@ -97,10 +106,9 @@ def cascade(sizes: tuple[tuple[int, int], ...], people: int, queries: int, k: in
 
     exact, fast = best((lambda: search("exact", None), lambda: search("fast", k)), rounds=1)
     rank1 = {name: 100 * float(rank_scores(run.scores().blocks(), labels).cmc(1)[0]) for name, run in runs.items()}
-    name = " and ".join(f"{h}x{w}" for h, w in sizes)
     print(
-        f"cascade at {name}, the first {k} of {people}: {exact / fast:.1f} x faster than exact (goal: 8), which takes {exact:.1f} s "
-        f"for {queries} queries; rank-1 {rank1['fast']:.1f} %, exact {rank1['exact']:.1f} % (goal: within 0.3)"
+        f"cascade at {matcher.layout}, the first {k} of {people}: {exact / fast:.1f} x faster than exact (goal: 8), which takes "
+        f"{exact:.1f} s for {queries} queries; rank-1 {rank1['fast']:.1f} %, exact {rank1['exact']:.1f} % (goal: within 0.3)"
     )
 
 
@@ -139,21 +147,35 @@ def random_batch() -> Batch:
     return Batch(pixels.contiguous(memory_format=torch.channels_last), identity, identity * 0, identity % 3, 0)
 
 
-def synthetic_people(people: int, queries: int) -> tuple[Tensor, Tensor]:
-    """Pixels of `queries` images, then of one other image of each of `people`; and who they show."""
+def synthetic_people(people: int, queries: int) -> tuple[np.ndarray, Tensor]:
+    """Pixels [N, h, w, 3] of `queries` images, then of one other image of each of `people`; and who they show."""
     domain = SyntheticDomain("sunny-plaza", identities=people)
     by_person: dict[int, list[int]] = {}
     for index in range(len(domain.identity)):
         by_person.setdefault(int(domain.identity[index]), []).append(index)
     views = list(by_person.values())
     chosen = [v[-1] for v in views[:queries]] + [v[0] for v in views]
-    identity = torch.tensor([*range(queries), *range(people)])
-    return torch.from_numpy(domain.render(np.array(chosen))).permute(0, 3, 1, 2), identity
+    return domain.render(np.array(chosen)), torch.tensor([*range(queries), *range(people)])
 
 
-def describe(pixels: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Maps [N, C, h, w] of each size: colours, their squares and their edges by place, projected at random."""
-    images = pixels.float() / 255 - 0.5
+def by_model(folder: str, people: int, queries: int) -> Described:
+    """Described by a trained model, at its size."""
+    model = load(folder)
+    if not isinstance(model, MatchingModel):
+        sys.exit(f"{folder}: this model compares embeddings alone; give one that was trained with a matcher")
+    pixels, identity = synthetic_people(people, queries)
+    size = model.preprocessing.width, model.preprocessing.height
+    images = np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pixels])
+    batches = torch.split(torch.from_numpy(images).permute(0, 3, 1, 2).float(), 256)
+    embedding, rows = (torch.cat(parts) for parts in zip(*map(model.describe_batch, batches), strict=True))
+    return Described(model.matcher, embedding, rows.half(), identity)
+
+
+def by_hand(sizes: Sequence[tuple[int, int]], people: int, queries: int) -> Described:
+    """Described without training: colours, their squares and their edges by place, projected at random."""
+    pixels, identity = synthetic_people(people, queries)
+    matcher = MSQAConv(MapLayout(CHANNELS, tuple(sizes))).eval()
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5
     edges = [F.pad(images.diff(dim=3), (0, 1)), F.pad(images.diff(dim=2), (0, 0, 0, 1))]
     features = torch.cat([images, images**2, *(e.abs() for e in edges)], 1)
     generator = torch.Generator().manual_seed(1)
@@ -163,7 +185,9 @@ def describe(pixels: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         cells = (cells - cells.mean((0, 2, 3), keepdim=True)) / cells.std((0, 2, 3), keepdim=True)
         projection = torch.randn(CHANNELS, cells.shape[1], generator=generator)
         maps.append(F.normalize(torch.tanh(torch.einsum("dc,nchw->ndhw", projection, cells)), dim=1))
-    return maps
+    rows = matcher.layout.row([m[None] for m in maps]).half()
+    embedding = F.normalize(torch.cat([F.normalize(m.mean((2, 3))) for m in maps], 1))
+    return Described(matcher, embedding, rows, identity)
 
 
 def best(works, rounds: int = ROUNDS) -> list[float]:  # type: ignore[no-untyped-def]
@@ -176,10 +200,14 @@ def main() -> None:
     """Prints every ratio."""
     torch.set_num_threads(THREADS)
     quick = "--quick" in sys.argv
-    full_matching(100 if quick else 316)
+    queries = 100 if quick else 1000
     keep_freed_memory()
+    if "--model" in sys.argv:
+        cascade(by_model(sys.argv[sys.argv.index("--model") + 1], 2000, queries), queries, 200)
+        return
+    full_matching(100 if quick else 316)
     for sizes in (TALL, SMALL):
-        cascade(sizes, 2000, 20 if quick else 100, 200)
+        cascade(by_hand(sizes, 2000, queries), queries, 200)
     if not quick:
         training_steps()
 
