@@ -56,7 +56,7 @@ def process(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_with_a_share_each_train_as_one_with_the_whole(tmp_path: Path) -> None:
-    mp.start_processes(process, (str(tmp_path),), nprocs=2, start_method="fork")
+    mp.start_processes(process, (str(tmp_path),), nprocs=2, start_method="spawn")
     alone = train(network(), images(), 6)
     states = [torch.load(tmp_path / f"state-{rank}.pt") for rank in range(2)]
     untrained = network().state_dict()
@@ -106,7 +106,7 @@ def images_of_domains() -> torch.Tensor:
 
 @pytest.mark.slow
 def test_domains_are_those_of_all_processes(tmp_path: Path) -> None:
-    mp.start_processes(domain_process, (str(tmp_path),), nprocs=2, start_method="fork")
+    mp.start_processes(domain_process, (str(tmp_path),), nprocs=2, start_method="spawn")
     alone = both_modes(images_of_domains(), DOMAIN, COLOUR)
     first, second = (torch.load(tmp_path / f"domain-{rank}.pt") for rank in range(2))
     assert alone["num_batches_tracked"].tolist() == [1, 1, 0]
