@@ -11,6 +11,7 @@ Without --model people are described without any training, which tells about tim
 cascade of that trained model alone.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +20,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import THREADS, peak_gib, seconds
-from PIL import Image
 from torch import Tensor
 
 from passerby.data.augment import Augmentation
@@ -159,16 +159,12 @@ def synthetic_people(people: int, queries: int) -> tuple[np.ndarray, Tensor]:
 
 
 def by_model(folder: str, people: int, queries: int) -> Described:
-    """Described by a trained model, at its size."""
+    """Described by a trained model."""
     model = load(folder)
     if not isinstance(model, MatchingModel):
         sys.exit(f"{folder}: this model compares embeddings alone; give one that was trained with a matcher")
     pixels, identity = synthetic_people(people, queries)
-    size = model.preprocessing.width, model.preprocessing.height
-    images = np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pixels])
-    batches = torch.split(torch.from_numpy(images).permute(0, 3, 1, 2).float(), 256)
-    embedding, rows = (torch.cat(parts) for parts in zip(*map(model.describe_batch, batches), strict=True))
-    return Described(model.matcher, embedding, rows.half(), identity)
+    return Described(model.eval().matcher, *model.describe(list(pixels)), identity)
 
 
 def by_hand(sizes: Sequence[tuple[int, int]], people: int, queries: int) -> Described:
@@ -198,12 +194,17 @@ def best(works, rounds: int = ROUNDS) -> list[float]:  # type: ignore[no-untyped
 
 def main() -> None:
     """Prints every ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="a third of the images, a tenth of the queries, no training"
+    )
+    parser.add_argument("--model", help="a trained model with a matcher: its cascade alone")
+    options = parser.parse_args()
+    quick, queries = options.quick, 100 if options.quick else 1000
     torch.set_num_threads(THREADS)
-    quick = "--quick" in sys.argv
-    queries = 100 if quick else 1000
     keep_freed_memory()
-    if "--model" in sys.argv:
-        cascade(by_model(sys.argv[sys.argv.index("--model") + 1], 2000, queries), queries, 200)
+    if options.model:
+        cascade(by_model(options.model, 2000, queries), queries, 200)
         return
     full_matching(100 if quick else 316)
     for sizes in (TALL, SMALL):

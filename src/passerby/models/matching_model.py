@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -124,12 +125,12 @@ class MatchingModel(Model):
         return next(self.projections.parameters()).device
 
     def describe(
-        self, images: Sequence[str | Path], *, progress: bool = False, folder: Path | None = None
+        self, images: Sequence[str | Path | np.ndarray], *, progress: bool = False, folder: Path | None = None
     ) -> tuple[Tensor, Tensor]:
         """Everything that a search by this model needs of images.
 
         Args:
-            images: paths.
+            images: paths, or RGB arrays, uint8 [h, w, 3].
             progress: show a bar.
             folder: where maps go that outgrow memory; default the cache's folder.
 

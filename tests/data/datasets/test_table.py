@@ -35,8 +35,8 @@ def test_all_columns(tmp_path: Path) -> None:
     parts = read_table(write(tmp_path / "t.csv", text, touch=False), "site")
     # Strings count from 0 in sorted order over the whole table, cameras by domain; numbers in paths stay names.
     assert parts == {
-        "train": (Sample(tmp_path / "0001", 0, 1, "site/north", "north/door"),),
-        "query": (Sample(tmp_path / "0004", 1, 2, "site/south", "south/door"),),
+        "train": (Sample(tmp_path / "0001", 0, 1, "site/north", "site/north/door"),),
+        "query": (Sample(tmp_path / "0004", 1, 2, "site/south", "site/south/door"),),
         "gallery": (
             Sample(tmp_path / "0002", 1, 0, "site", "site/gate"),
             Sample(tmp_path / "0003", DISTRACTOR, None, "site/south"),
@@ -156,8 +156,8 @@ def test_cameras_belong_to_their_domain_and_people_to_the_table(tmp_path: Path) 
     (tmp_path / "t.csv").write_text("\n".join(["path,identity,camera,domain", *rows]) + "\n")
     samples = read_table(tmp_path / "t.csv", "mine")["all"]
     assert [(s.identity, s.camera, s.seen_by, s.domain, s.dataset) for s in samples] == [
-        (1, 0, "east/1", "mine/east", "mine"),
-        (1, 2, "west/1", "mine/west", "mine"),
-        (2, 1, "east/2", "mine/east", "mine"),
+        (1, 0, "mine/east/1", "mine/east", "mine"),
+        (1, 2, "mine/west/1", "mine/west", "mine"),
+        (2, 1, "mine/east/2", "mine/east", "mine"),
         (3, None, None, "mine", "mine"),
     ]

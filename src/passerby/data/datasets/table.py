@@ -19,7 +19,7 @@ def read_table(file: Path, name: str) -> dict[str, tuple[Sample, ...]]:
     without the column all images are the part `all`). Identities and cameras are whole numbers, which are kept, or
     strings, which count from 0 in sorted order over the whole table; a camera's name is kept beside its number. The same
     identity is the same person in all domains; a camera belongs to its domain, and with several domains cameras are counted
-    through anew, and are named `domain/camera`. Identity -1 is a distractor. No image stands in
+    through anew, and are named `name/domain/camera`. Identity -1 is a distractor. No image stands in
     two rows: as query and as gallery it would find itself. Other columns are passed over.
 
     Raises:
@@ -34,12 +34,14 @@ def read_table(file: Path, name: str) -> dict[str, tuple[Sample, ...]]:
     table.refuse([identity < DISTRACTOR for identity in identities], "an identity below -1", shown="identity")
     cameras = table.numbers("camera") if "camera" in table.columns else [None] * len(paths)
     cameras = [None if camera is None or camera < 0 else camera for camera in cameras]
-    names = [cell if isinstance(cell, str) else None for cell in table.optional("camera")]
-    if len(set(table.optional("domain"))) > 1:
-        names = [f"{d or name}/{n or c}" for d, n, c in zip(table.optional("domain"), names, cameras, strict=True)]
-        cameras = _count_through(cameras, table.optional("domain"))
-    names = [None if camera is None else camera_name for camera, camera_name in zip(cameras, names, strict=True)]
+    names = [
+        cell if isinstance(cell, str) and camera is not None else None
+        for cell, camera in zip(table.optional("camera"), cameras, strict=True)
+    ]
     domains = [name if domain is None else f"{name}/{domain}" for domain in table.optional("domain")]
+    if len(set(domains)) > 1:
+        names = [None if c is None else f"{d}/{n or c}" for d, n, c in zip(domains, names, cameras, strict=True)]
+        cameras = _count_through(cameras, domains)
     parts: dict[str, list[Sample]] = {part: [] for part in (*SPLITS, "all")}
     for part, *row in zip(table.splits(), paths, identities, cameras, domains, names, strict=True):
         parts[part].append(Sample(*row))
@@ -130,11 +132,11 @@ def _cell(value: Any) -> Any:
     return None if value is None or value == "" or value != value else value
 
 
-def _count_through(cameras: list[int | None], domains: list[Any]) -> list[int | None]:
+def _count_through(cameras: list[int | None], domains: list[str]) -> list[int | None]:
     """Numbers from 0 in the order of (domain, camera): camera 1 of one domain is not camera 1 of another."""
-    pairs = sorted({(str(d or ""), c) for c, d in zip(cameras, domains, strict=True) if c is not None})
+    pairs = sorted({(d, c) for c, d in zip(cameras, domains, strict=True) if c is not None})
     number = {pair: index for index, pair in enumerate(pairs)}
-    return [None if c is None else number[str(d or ""), c] for c, d in zip(cameras, domains, strict=True)]
+    return [None if c is None else number[d, c] for c, d in zip(cameras, domains, strict=True)]
 
 
 def _repeated(paths: list[Path]) -> list[bool]:
