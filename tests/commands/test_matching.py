@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from passerby.commands.adapted import look_as
 from passerby.commands.evaluate import evaluate
 from passerby.commands.train import train
 from passerby.data.graph_sampling import GraphSampler
 from passerby.errors import PasserbyError
-from passerby.evaluation.records import read_record
+from passerby.evaluation.records import Record, read_record
 from passerby.methods.qaconv import QaConv
 from passerby.models.load import load
 from passerby.models.matching_model import MatchingModel
@@ -104,6 +105,26 @@ def test_a_saved_model_keeps_its_matcher_and_ranks_with_it(tal: tuple[Path, Path
     assert found["0"].metrics != found["all"].metrics
     assert read_record(tmp_path / "three.json") == found[None]
     assert read_record(tmp_path / "three+top-k=0.json") == found["0"]
+
+
+def test_each_stream_can_be_measured_by_itself(tal: tuple[Path, Path], tmp_path: Path) -> None:
+    data, trained = tal
+
+    def measured(unknown: str | None) -> Record:
+        target = [f"three={data / 'three'}"]
+        (record,) = evaluate(trained, data, target, unknown=unknown, device="cpu", records_folder=tmp_path)
+        return record
+
+    both, experts, mix = measured(None), measured("experts"), measured("mix")
+    assert [r.unknown for r in (both, experts, mix)] == ["both", "experts", "mix"]
+    assert measured("both").metrics == both.metrics
+    model = load(trained)
+    assert isinstance(model, MatchingModel)
+    assert (look_as(model, None), model.views) == ("both", 3)
+    assert (look_as(model, "experts"), model.views) == ("experts", 2)
+    assert read_record(tmp_path / "three+unknown=mix.json") == mix
+    with pytest.raises(PasserbyError, match=r"--unknown bank: .* give experts, mix or both"):
+        measured("bank")
 
 
 def test_the_report_draws_lines_expert_by_expert(tal: tuple[Path, Path], tmp_path: Path) -> None:

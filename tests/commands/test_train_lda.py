@@ -166,7 +166,13 @@ def test_a_bench_measures_each_model_in_each_way_once(
     monkeypatch.setattr(
         module.BenchCell, "run", lambda self, *_: seen.update({self.recipe: [w.unknown or w.top_k for w in self.ways]})
     )
-    recipes = ["lda-mobilenetv2", "dsbn-mobilenetv2", "baseline-mobilenetv2", "qaconv-gs-mobilenetv2"]
+    recipes = [
+        "lda-mobilenetv2",
+        "dsbn-mobilenetv2",
+        "baseline-mobilenetv2",
+        "qaconv-gs-mobilenetv2",
+        "tal-mobilenetv2",
+    ]
     overrides = ["data.sources=market1501,cuhk03"]
     unknown = ["bank", "experts"]
     bench(recipes, data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", ("none",), unknown, ["all", "50"])
@@ -176,6 +182,7 @@ def test_a_bench_measures_each_model_in_each_way_once(
         "dsbn-mobilenetv2": ["bank", None],
         "baseline-mobilenetv2": [None],
         "qaconv-gs-mobilenetv2": ["all", "50"],
+        "tal-mobilenetv2": ["all", "50", "experts", "experts"],
     }
     with pytest.raises(PasserbyError, match="--top-k many: give a number of gallery images, or all"):
         bench(recipes, data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", top_k=["many"])

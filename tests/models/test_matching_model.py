@@ -11,9 +11,10 @@ from torch.nn.functional import normalize
 
 from passerby.data.images import Preprocessing
 from passerby.errors import PasserbyError
+from passerby.matching.experts import TwoStreamQAConv
 from passerby.matching.settings import MatcherSettings
 from passerby.models.backbone import Backbone
-from passerby.models.matching_model import MatchingModel, build_model
+from passerby.models.matching_model import MatchingModel, Stream, build_model
 from passerby.models.model import Architecture
 from passerby.models.norm_kinds import BankSettings
 from passerby.models.route import Route
@@ -51,6 +52,23 @@ def images(tmp_path: Path) -> list[Path]:
         paths.append(tmp_path / f"{index}.png")
         Image.fromarray(pixels).save(paths[-1])
     return paths
+
+
+@pytest.mark.parametrize(("stream", "views"), [("experts", slice(0, 3)), ("mix", slice(3, 4))])
+def test_a_stream_that_is_kept_scores_as_it_did_in_the_sum(stream: Stream, views: slice, images: list[Path]) -> None:
+    model, alone = built("attention", "mix"), built("attention", "mix")
+    alone.keep_stream(stream)
+    assert alone.unknown == stream
+    (embeddings, rows), (own_embeddings, own_rows) = model.describe(images), alone.describe(images)
+    width = rows.shape[1] // 4
+    torch.testing.assert_close(own_rows, rows[:, width * views.start : width * views.stop])
+    parts = embeddings.view(5, 4, -1)[:, views].flatten(1)
+    torch.testing.assert_close(own_embeddings, normalize(parts))
+    assert isinstance(model.matcher, TwoStreamQAConv)
+    part = model.matcher.specific if stream == "experts" else model.matcher.invariant
+    torch.testing.assert_close(alone.matcher.score(own_rows, own_rows), part.score(own_rows, own_rows))
+    with pytest.raises(PasserbyError, match="has not two"):
+        alone.keep_stream(stream)
 
 
 @pytest.mark.parametrize(

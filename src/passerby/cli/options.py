@@ -32,7 +32,7 @@ OnnxStd = Annotated[
 OnnxBgr = Annotated[bool, typer.Option("--bgr", help="The .onnx file wants blue, green, red.")]
 UNKNOWN = (
     "How a model with statistics of its training domains (model.norm=domain) looks at images of unknown domain: bank, nearest, "
-    "colours, experts, both or mix; by default as it was trained to."
+    "colours, experts, both or mix; by default as it was trained to. TAL: by one of its streams alone, experts or mix."
 )
 LARGEST_SEED = 2**63 - 1
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")]

@@ -88,14 +88,10 @@ def look_as(embedder: Embedder, unknown: Unknown | None) -> Unknown | None:
         the way that it looks at them now; None for a model that looks at all images alike.
 
     Raises:
-        PasserbyError: when one is asked for and the model has no domain norms.
+        PasserbyError: when one is asked for and the model has no domain norms, or not this way.
     """
     if isinstance(embedder, MatchingModel):
-        if unknown is not None:
-            raise PasserbyError(
-                f"--unknown {unknown}: this model looks at every image in all the ways of its matcher; leave it out"
-            )
-        return None
+        return _look_by_streams(embedder, unknown)
     if not isinstance(embedder, Model) or not embedder.domains:
         if unknown is not None:
             raise PasserbyError(
@@ -105,6 +101,23 @@ def look_as(embedder: Embedder, unknown: Unknown | None) -> Unknown | None:
     if unknown is not None:
         embedder.unknown = unknown
     return embedder.unknown
+
+
+def _look_by_streams(model: MatchingModel, unknown: Unknown | None) -> Unknown | None:
+    if not model.architecture.matcher.two_streams:
+        if unknown is not None:
+            raise PasserbyError(
+                f"--unknown {unknown}: this model has not two streams, it looks at every image in all the ways of its matcher; "
+                "leave it out"
+            )
+        return None
+    if unknown == "experts" or unknown == "mix":
+        model.keep_stream(unknown)
+    elif unknown not in (None, "both"):
+        raise PasserbyError(
+            f"--unknown {unknown}: one stream of this model sees an image by its experts, one has them in a mix; give experts, mix or both"
+        )
+    return model.unknown
 
 
 def record_name(

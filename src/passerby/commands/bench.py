@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,7 +26,9 @@ from passerby.evaluation.records import Record, read_record
 from passerby.evaluation.targets import open_target
 from passerby.files import sha256, write_text
 from passerby.methods import get_method
+from passerby.models.matching_model import Stream
 from passerby.models.norm_kinds import BANKED
+from passerby.models.unknown import Unknown
 from passerby.recipes import load_recipe
 from passerby.recipes.recipe import Budget, Recipe
 from passerby.report.table import markdown_table
@@ -159,8 +162,13 @@ def _cells(
 
 def _looks(ways: tuple[How, ...], recipe: Recipe) -> tuple[How, ...]:
     """The ways that are different for a recipe's model: its own way to look is no second one, a plain model has but one."""
-    same, matches = {None, recipe.model.unknown}, recipe.model.matcher.kind != "cosine"
-    looks = (replace(w, unknown=None) if recipe.model.norm not in BANKED or w.unknown in same else w for w in ways)
+    matches = recipe.model.matcher.kind != "cosine"
+    others: set[str] = set()
+    if recipe.model.matcher.two_streams:
+        others = set(get_args(Stream))
+    elif recipe.model.norm in BANKED and not matches:
+        others = set(get_args(Unknown)) - {recipe.model.unknown}
+    looks = (w if w.unknown in others else replace(w, unknown=None) for w in ways)
     return tuple(dict.fromkeys(w if matches else replace(w, top_k=None) for w in looks))
 
 

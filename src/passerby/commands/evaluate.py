@@ -100,7 +100,7 @@ def evaluate(
     embedder = load(model, torch_device(device), onnx_card)
     looked = look_as(embedder, asked)
     matching = parse_top_k(top_k, embedder)
-    if isinstance(matching, Matching) and (how != How() or profile is not None or rerank or flip):
+    if isinstance(matching, Matching) and (how.adaptation or how.camera or profile or rerank or flip):
         raise PasserbyError(
             "--top-k: adaptation, camera normalisation, re-ranking and flip averaging work on embeddings; add --top-k 0 to rank "
             "by these alone"

@@ -30,6 +30,11 @@ class MatcherSettings(BaseModel):
     reduction: int = Field(16, gt=0)
     """r of the attention over experts."""
 
+    @property
+    def two_streams(self) -> bool:
+        """Whether there is a domain-specific stream and a domain-invariant one."""
+        return "none" not in (self.specific, self.invariant)
+
     def views(self, domains: int) -> int:
         """How often a model of K domains looks at an image before it is matched."""
         return max(1, (domains if self.specific != "none" else 0) + (self.invariant != "none"))

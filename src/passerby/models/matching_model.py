@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from passerby.data.cache import cache_folder
 from passerby.data.images import Preprocessing
 from passerby.errors import PasserbyError
+from passerby.matching.experts import TwoStreamQAConv
 from passerby.matching.store import half_rows
 from passerby.models.backbone import Backbone
 from passerby.models.freeze import evaluating
@@ -20,6 +22,9 @@ from passerby.models.projection import MapProjection
 from passerby.models.route import Route, routed
 from passerby.models.surgery import replace_norms
 from passerby.models.unknown import check_route, each_domain
+
+Stream = Literal["experts", "mix"]
+"""TAL's domain-specific stream, where experts see an image, and the domain-invariant one, where they are mixed."""
 
 
 class MatchingModel(Model):
@@ -33,6 +38,7 @@ class MatchingModel(Model):
         projections: one a stage.
         matcher: what compares.
         views: how often it looks at an image.
+        unknown: of two streams, which there are, or `both`.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class MatchingModel(Model):
             replace_norms(self.projections, domain_norm(bank))
         self.views = settings.views(self.domains)
         self.matcher = settings.build(tuple((m.shape[2], m.shape[3]) for m in maps), self.domains)
+        self.unknown = "both" if settings.two_streams else architecture.unknown
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, route: Route | None = None, parts: bool = False) -> Features:
@@ -107,6 +114,23 @@ class MatchingModel(Model):
         repeated = images.repeat(self.domains, 1, 1, 1).contiguous(memory_format=torch.channels_last)
         maps = self.forward(repeated, route).maps.values()
         return [m.view(self.domains, -1, *m.shape[1:]) for m in maps]
+
+    def keep_stream(self, stream: Stream) -> None:
+        """Leaves one of two streams, to be measured by itself as in TAL's tables 3 to 5; what is left is not for saving.
+
+        Args:
+            stream: which.
+
+        Raises:
+            PasserbyError: when there are not two.
+        """
+        if not isinstance(self.matcher, TwoStreamQAConv):
+            raise PasserbyError(f"models: of two streams '{stream}' can be kept, this model has not two")
+        self.matcher = self.matcher.specific if stream == "experts" else self.matcher.invariant
+        left_out = "invariant" if stream == "experts" else "specific"
+        settings = self.architecture.matcher.model_copy(update={left_out: "none"})
+        self.architecture = self.architecture.model_copy(update={"matcher": settings})
+        self.views, self.unknown = settings.views(self.domains), stream
 
     def invariant_route(self, images: Tensor) -> Route:
         """The way of the domain-invariant stream."""
