@@ -38,7 +38,7 @@ class MatchingModel(Model):
         projections: one a stage.
         matcher: what compares.
         views: how often it looks at an image.
-        unknown: of two streams, which there are, or `both`.
+        unknown: in a model of two streams, the one that it looks by, or `both`.
     """
 
     def __init__(
