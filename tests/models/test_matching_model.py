@@ -81,14 +81,21 @@ def test_the_embedding_is_of_the_matchers_own_maps(
     model = built(specific, invariant)
     embeddings, rows = model.describe(images)
     assert rows.dtype == torch.float16
-    assert embeddings.shape == (5, model.dimension) == (5, views * 2 * 6)
+    assert embeddings.shape == (5, model.dimension) == (5, views * 2 * 4 * 6)
     torch.testing.assert_close(model.embed([str(path) for path in images]), embeddings)
     descriptors = model.matcher.layout.descriptors(rows)
     assert len(descriptors) == views
     for view in descriptors:
         for places in view:
             torch.testing.assert_close(places.norm(dim=2), torch.ones(places.shape[:2]), atol=2e-3, rtol=0)
-    pooled = torch.cat([normalize(places.mean(1)) for view in descriptors for places in view], 1)
+    parts = []
+    for view in descriptors:
+        for places, (height, width) in zip(view, model.matcher.layout.sizes, strict=True):
+            rows_of_places = places.view(5, height, width, 6).mean(2)
+            bounds = [(height * k // 4, -(-height * (k + 1) // 4)) for k in range(4)]
+            stripes = torch.stack([rows_of_places[:, start:stop].mean(1) for start, stop in bounds], 2)
+            parts.append(normalize(stripes, dim=1).flatten(1))
+    pooled = torch.cat(parts, 1)
     torch.testing.assert_close(normalize(pooled), embeddings, atol=2e-3, rtol=0)
     score = model.matcher.score(rows, rows)
     torch.testing.assert_close(score, score.T, atol=1e-3, rtol=1e-3)
