@@ -19,7 +19,7 @@ from passerby.matching.map_matcher import MapMatcher
 from passerby.methods.base import Method, MethodSettings, TrainingFacts
 from passerby.methods.graph import Graph, nearest
 from passerby.models.freeze import evaluating
-from passerby.models.matching_model import MatchingModel
+from passerby.models.matching_model import MatchingModel, striped
 from passerby.models.model import Model
 
 
@@ -112,7 +112,7 @@ class MatchingMethod(Method):
             domain = torch.from_numpy(training_set.domain[indices]).to(self.device)
             maps = self.graph_maps(self.model.preprocessing.normalise(pixels), domain)
             if pooled:
-                return F.normalize(self.model.pooled(maps))
+                return F.normalize(striped(maps, 1))
             return self.graph_matcher.layout.row([m[None] for m in maps]).half()
 
         with evaluating(self):

@@ -32,7 +32,7 @@ class MatchingModel(Model):
 
     With domain norms it looks at an image several times: once as each expert of TAL's domain-specific stream, once by the
     domain-invariant one. The embedding, which an index searches and a cascade starts from, is of the matcher's own maps: see
-    `pooled`.
+    `striped`.
 
     Attributes:
         projections: one a stage.
@@ -80,21 +80,21 @@ class MatchingModel(Model):
             parts: this model has none.
 
         Returns:
-            maps [N, C, h, w] by stage, of length 1 over channels, and what `pooled` makes of them.
+            maps [N, C, h, w] by stage, of length 1 over channels, and what `striped` makes of them.
 
         Raises:
             PasserbyError: when domain norms have no route in training, or one that does not fit.
         """
         if self.domains and route is None and not self.training:
             seen = [view.transpose(0, 1) for view in self.look(images)]
-            pooled = torch.cat([self.pooled([m[:, k] for m in seen]) for k in range(self.views)], 1)
+            pooled = torch.cat([self._pooled([m[:, k] for m in seen]) for k in range(self.views)], 1)
             return Features(pooled, pooled, self._by_stage([m.flatten(1, 2) for m in seen]))
         if self.domains and route is not None:
             check_route(route, len(images), self._sets)
         with routed(self, route):
             maps = self.backbone(images)[1]
             seen = [projection(maps[stage]) for projection, stage in zip(self.projections, maps, strict=True)]
-        pooled = self.pooled(seen)
+        pooled = self._pooled(seen)
         return Features(pooled, pooled, self._by_stage(seen))
 
     def look(self, images: Tensor) -> list[Tensor]:
@@ -178,22 +178,11 @@ class MatchingModel(Model):
         """Embeddings [N, D] of length 1 and rows for the matcher [N, F] of RGB pixels [N, 3, H, W] in [0, 255]."""
         with evaluating(self), torch.inference_mode():
             seen = self.look(self.preprocessing.normalise(pixels))
-            pooled = torch.cat([self.pooled([m[k] for m in seen]) for k in range(self.views)], 1)
+            pooled = torch.cat([self._pooled([m[k] for m in seen]) for k in range(self.views)], 1)
             return F.normalize(pooled), self.matcher.layout.row(seen)
 
-    def pooled(self, maps: Sequence[Tensor]) -> Tensor:
-        """The mean descriptor of each horizontal stripe of each map, of length 1, side by side.
-
-        People stand upright: a stripe of one image shows what that of another one does, about, and places that match lie in it.
-
-        Args:
-            maps: [N, C, h, w] of each stage.
-
-        Returns:
-            [N, stages x C x stripes].
-        """
-        stripes = self.architecture.matcher.stripes
-        return torch.cat([F.normalize(F.adaptive_avg_pool2d(m, (stripes, 1))).flatten(1) for m in maps], 1)
+    def _pooled(self, maps: Sequence[Tensor]) -> Tensor:
+        return striped(maps, self.architecture.matcher.stripes)
 
     def _by_stage(self, maps: Iterable[Tensor]) -> dict[str, Tensor]:
         return dict(zip(self.backbone.stages_in_order, maps, strict=True))
@@ -204,6 +193,21 @@ class MatchingModel(Model):
         with evaluating(self), routed(self, Route(None, "mix")):
             black = torch.zeros(1, 3, self.preprocessing.height, self.preprocessing.width)
             return list(self.backbone(black)[1].values())
+
+
+def striped(maps: Sequence[Tensor], stripes: int) -> Tensor:
+    """The mean descriptor of each horizontal stripe of each map, of length 1, side by side.
+
+    People stand upright: a stripe of one image shows about what that of another one does, and places that match lie in it.
+
+    Args:
+        maps: [N, C, h, w] of each stage.
+        stripes: of each map.
+
+    Returns:
+        [N, stages x C x stripes].
+    """
+    return torch.cat([F.normalize(F.adaptive_avg_pool2d(m, (stripes, 1))).flatten(1) for m in maps], 1)
 
 
 def build_model(
