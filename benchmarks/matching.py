@@ -39,7 +39,7 @@ from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.methods.qaconv import MatchingMethod, QaConv, QaConvSettings
 from passerby.methods.tal import Tal, TalSettings
 from passerby.models.load import load
-from passerby.models.matching_model import MatchingModel, build_model
+from passerby.models.matching_model import MatchingModel, build_model, striped
 from passerby.models.model import Architecture
 from passerby.models.norm_kinds import BankSettings
 
@@ -182,7 +182,7 @@ def by_hand(sizes: Sequence[tuple[int, int]], people: int, queries: int) -> Desc
         projection = torch.randn(CHANNELS, cells.shape[1], generator=generator)
         maps.append(F.normalize(torch.tanh(torch.einsum("dc,nchw->ndhw", projection, cells)), dim=1))
     rows = matcher.layout.row([m[None] for m in maps]).half()
-    embedding = F.normalize(torch.cat([F.normalize(m.mean((2, 3))) for m in maps], 1))
+    embedding = F.normalize(striped(maps, MatcherSettings().stripes))
     return Described(matcher, embedding, rows, identity)
 
 

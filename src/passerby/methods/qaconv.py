@@ -112,6 +112,7 @@ class MatchingMethod(Method):
             domain = torch.from_numpy(training_set.domain[indices]).to(self.device)
             maps = self.graph_maps(self.model.preprocessing.normalise(pixels), domain)
             if pooled:
+                # Of whole maps: by stripes a graph finds people too alike to learn from in a short run.
                 return F.normalize(striped(maps, 1))
             return self.graph_matcher.layout.row([m[None] for m in maps]).half()
 
