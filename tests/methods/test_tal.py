@@ -1,13 +1,17 @@
 """QAConv-GS and TAL: which tensors each loss moves, what the steps are, and what is refused."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from passerby.data.augment import Augmentation
+from passerby.data.graph_sampling import GraphSampler
 from passerby.data.images import Preprocessing
 from passerby.data.training_set import Batch
 from passerby.errors import PasserbyError
@@ -238,6 +242,28 @@ def test_qaconv_trains_everything_and_knows_one_person_from_another() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.85 * losses[0]
+
+
+def test_the_graph_goes_by_whole_maps_or_by_the_matcher() -> None:
+    pixels = torch.randint(0, 256, (6, 3, 32, 16), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
+    images = SimpleNamespace(gather=lambda indices: pixels[torch.from_numpy(indices)], domain=np.zeros(6, np.int64))
+    everyone = np.arange(6)
+    for graph in ("pooled", "matcher"):
+        method = QaConv(model("ibn-a"), facts(1), QaConvSettings.model_validate({"graph": graph}))
+        sampler = GraphSampler(everyone.repeat(2), 2, 2, seed=0)
+        method.prepare_sampler(sampler, images)  # type: ignore[arg-type]
+        assert sampler.nearest is not None
+        found = sampler.nearest(everyone, everyone, 5)
+        with torch.no_grad():
+            maps = list(method.model.eval()(SMALL.normalise(pixels.float())).maps.values())
+            if graph == "pooled":
+                means = normalize(torch.cat([normalize(m.mean((2, 3))) for m in maps], 1))
+                scores = means @ means.T
+            else:
+                rows = method.model.matcher.layout.row([m[None] for m in maps])
+                scores = method.model.matcher.score(rows, rows)
+        order = scores.fill_diagonal_(-torch.inf).argsort(1, descending=True)[:, :5]
+        assert found.tolist() == order.tolist()
 
 
 def test_what_does_not_go_together_is_refused() -> None:
