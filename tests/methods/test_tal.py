@@ -294,10 +294,15 @@ def test_the_attention_of_domain_norms_is_new_and_no_pretrained_layer() -> None:
     method = tal()
     method.facts = dataclasses.replace(method.facts, optimizer=OptimizerSettings(name="sgd", lr=0.1, new_layers=10))
     configured: Any = method.configure_optimizers()
-    pretrained, new = configured["optimizer"].param_groups
-    assert new["initial_lr"] == pytest.approx(10 * pretrained["initial_lr"])
+    groups = configured["optimizer"].param_groups
+    pretrained, new, attention = groups
+    assert new["initial_lr"] == attention["initial_lr"] == pytest.approx(10 * pretrained["initial_lr"])
+    assert new["weight_decay"] == pretrained["weight_decay"] > 0 == attention["weight_decay"]
     norm = next(m for m in method.model.backbone.modules() if isinstance(m, DomainNorm2d))
-    assert len(norm.attention_parameters) == 2
-    assert {id(p) for p in norm.attention_parameters} <= {id(p) for p in new["params"]}
+    specific = method.model.matcher.specific
+    assert (len(norm.attention_parameters), len(specific.attention_parameters)) == (2, 4)
+    adaptive = {id(p) for p in (*norm.attention_parameters, *specific.attention_parameters)}
+    assert adaptive <= {id(p) for p in attention["params"]}
     assert id(norm.weight) in {id(p) for p in pretrained["params"]}
-    assert not {id(p) for p in pretrained["params"]} & {id(p) for p in new["params"]}
+    of_groups = [id(p) for group in groups for p in group["params"]]
+    assert sorted(of_groups) == sorted(id(p) for p in method.parameters())

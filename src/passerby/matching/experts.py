@@ -66,6 +66,11 @@ class MSDAQAConv(ExpertsQAConv):
         self.squeeze = nn.Linear(inputs, hidden) if experts == "attention" else None
         self.excite = nn.Linear(hidden, layout.views) if experts == "attention" else None
 
+    @property
+    def attention_parameters(self) -> list[nn.Parameter]:
+        """Those of the two FCs, if there are any."""
+        return [p for layer in (self.squeeze, self.excite) if layer is not None for p in layer.parameters()]
+
     def scorer(self, without: Tensor | None = None) -> Scorer:
         """Of responses [B, K, 2, S].
 

@@ -14,6 +14,7 @@ from passerby.data.augment import Augmentation, augment
 from passerby.data.sampling import BatchSampler
 from passerby.data.training_set import TrainingSet
 from passerby.errors import PasserbyError
+from passerby.matching.experts import MSDAQAConv
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.matching_model import MatchingModel
 from passerby.models.model import Model
@@ -133,9 +134,10 @@ class Method(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over everything that trains, its rate a function of the run's fraction."""
         # The attention of domain norms stands in the backbone, but starts from nothing.
-        attention = {p for m in self.modules() if isinstance(m, DomainNorm2d) for p in m.attention_parameters}
-        pretrained = [p for p in self.model.backbone.parameters() if p not in attention]
-        new = [p for p in self.parameters() if p not in set(pretrained)]
-        optimizer = self.facts.optimizer.build(pretrained, new)
+        adaptive = [m for m in self.modules() if isinstance(m, DomainNorm2d | MSDAQAConv)]
+        attention = dict.fromkeys(p for m in adaptive for p in m.attention_parameters)
+        pretrained = dict.fromkeys(p for p in self.model.backbone.parameters() if p not in attention)
+        new = [p for p in self.parameters() if p not in pretrained and p not in attention]
+        optimizer = self.facts.optimizer.build(pretrained, new, attention)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.facts.schedule.over(self.facts.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -17,22 +17,29 @@ class OptimizerSettings(BaseModel):
     name: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(3.5e-4, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
+    """Of all weights but the attention's, see `build`; Adam adds it to the gradient, AdamW takes it off apart from that."""
     new_layers: float = Field(1.0, gt=0)
     """Rate of layers without pretrained weights (neck, classifier, heads), as a multiple of `lr`."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Of SGD (with Nesterov's correction off); Adam's betas are 0.9 and 0.999."""
 
-    def build(self, pretrained: Iterable[nn.Parameter], new: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(
+        self, pretrained: Iterable[nn.Parameter], new: Iterable[nn.Parameter], attention: Iterable[nn.Parameter] = ()
+    ) -> torch.optim.Optimizer:
         """The optimizer over those parameters that require a gradient.
 
         Args:
             pretrained: parameters that move at `lr`.
             new: parameters that move at `lr` times `new_layers`.
+            attention: the same, without weight decay. Their gradient is so small that in Adam, which scales it up, a decay of any
+                size takes its place: they would go to 0, and all experts count alike.
         """
         groups: list[dict[str, Any]] = [
             {"params": [p for p in pretrained if p.requires_grad], "lr": self.lr},
             {"params": [p for p in new if p.requires_grad], "lr": self.lr * self.new_layers},
         ]
+        if undecayed := [p for p in attention if p.requires_grad]:
+            groups.append({"params": undecayed, "lr": self.lr * self.new_layers, "weight_decay": 0.0})
         # A twentieth of a step on the CPU; on a GPU Lightning cannot clip gradients for a fused optimizer in 16-mixed.
         fused = all(p.device.type == "cpu" for group in groups for p in group["params"])
         if self.name == "sgd":
