@@ -123,10 +123,8 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch.*")
     warnings.filterwarnings("ignore", message=".*(lr_scheduler.step|treespec).*")
-    if settings.compile and method.second_derivatives:
-        raise PasserbyError(
-            "trainer.compile: torch.compile gives no second derivatives; leave it or method.second_order out"
-        )
+    if settings.compile and method.not_compiled:
+        raise PasserbyError(f"trainer.compile: {method.not_compiled}")
     if settings.compile:
         method.model.backbone.compile()
     callbacks: list[L.Callback] = [

@@ -70,8 +70,8 @@ class Method(L.LightningModule):
     """Whether it trains part heads; other methods refuse a model that has them."""
     trains_matcher: ClassVar[bool] = False
     """Whether it trains a matcher of maps; other methods refuse a model that has one."""
-    second_derivatives: bool = False
-    """Whether it differentiates gradients, which a compiled backbone cannot."""
+    not_compiled: str | None = None
+    """Why its backbone cannot be compiled, and how to do without that; None: it can."""
 
     def __init__(self, model: Model, facts: TrainingFacts, settings: MethodSettings) -> None:
         """Holds the model, the facts of the run and the method's own settings, an instance of `Settings`."""

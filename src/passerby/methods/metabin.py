@@ -64,7 +64,8 @@ class MetaBin(EpisodicMethod):
             PasserbyError: when the model has no gates, or the domains cannot be split.
         """
         super().__init__(model, facts, settings)
-        self.second_derivatives = settings.second_order
+        if settings.second_order:
+            self.not_compiled = "torch.compile gives no second derivatives; leave it or method.second_order out"
         layers = {name: m for name, m in model.named_modules() if isinstance(m, BatchInstanceNorm2d)}
         if not layers:
             raise PasserbyError("method.name=metabin: the model has no gates; set model.norm to bin")

@@ -81,6 +81,11 @@ class Tal(MatchingMethod):
                 f"method.name=tal: the model has {self.model.domains} experts, the data {facts.domains} domains; leave "
                 "model.bank.domains out to have them counted"
             )
+        if self.model.architecture.matcher.invariant == "batch":
+            self.not_compiled = (
+                "both streams of a step move one bank of statistics, which torch.compile would still need as it was; leave it or "
+                "model.matcher.invariant=batch out"
+            )
         layout = self.model.matcher.layout
         self._own = None
         if not isinstance(self._specific, VotingQAConv):
