@@ -80,8 +80,8 @@ def tal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     sources = f"data.sources=one={folder / 'data' / 'one'},two={folder / 'data' / 'two'}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PASSERBY_CACHE", str(folder / "cache"))
-        # With one stripe the embedding ranks these few people otherwise than the matcher does.
-        coarse = [*conftest.TINY, sources, *MATCHING, "model.matcher.stripes=1"]
+        # With one stripe and no instance norm the embedding ranks these few people otherwise than the matcher does.
+        coarse = [*conftest.TINY, sources, *MATCHING, "model.matcher.stripes=1", "model.norm=domain"]
         run(folder / "data", folder / "run", "tal-mobilenetv2", coarse)
     return folder / "data", folder / "run"
 
@@ -167,6 +167,14 @@ def test_bad_data_for_experts(people: Path, sources: str, tiny: list[str], tmp_p
         run(people, tmp_path / "b", "tal-mobilenetv2", [*overrides, one])
     with pytest.raises(PasserbyError, match="16 identities do not fill a batch of 20"):
         run(people, tmp_path / "c", "tal-mobilenetv2", [*overrides, sources, "data.identities=20"])
+
+
+def test_two_streams_that_move_one_bank_are_not_compiled(
+    people: Path, sources: str, tiny: list[str], tmp_path: Path
+) -> None:
+    overrides = [*tiny, sources, *MATCHING, "trainer.compile=true"]
+    with pytest.raises(PasserbyError, match=r"trainer\.compile: both streams .* model\.matcher\.invariant=batch out"):
+        run(people, tmp_path / "run", "tal-mobilenetv2-di-bn", overrides)
 
 
 @pytest.mark.slow
