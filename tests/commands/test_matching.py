@@ -107,6 +107,8 @@ def test_a_saved_model_keeps_its_matcher_and_ranks_with_it(tal: tuple[Path, Path
     assert found["0"].metrics != found["all"].metrics
     assert read_record(tmp_path / "three.json") == found[None]
     assert read_record(tmp_path / "three+top-k=0.json") == found["0"]
+    (default,) = evaluate(trained, data, target, top_k=200, device="cpu", records_folder=tmp_path / "default")
+    assert read_record(tmp_path / "default" / "three.json") == default
 
 
 def test_each_stream_can_be_measured_by_itself(tal: tuple[Path, Path], tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_one_model_is_measured_in_every_way_and_the_record_says_which(run: Path,
     maps = {record.metrics["mINP"].mean for record in (plain, *ways.values())}
     assert len(maps) > 1
     page = (tmp_path / "report.html").read_text()
-    assert "Buffer Bank: " in page
+    assert "Statistics of the training domains: " in page
     assert "How far the training domains lie apart" in page
     assert "one and two" in page
     with pytest.raises(PasserbyError, match=r"--unknown: no way 'expert'; did you mean 'experts'"):
@@ -184,6 +184,22 @@ def test_a_bench_measures_each_model_in_each_way_once(
         "qaconv-gs-mobilenetv2": ["all", "50"],
         "tal-mobilenetv2": ["all", "50", "experts", "experts"],
     }
+    monkeypatch.setattr(
+        module.BenchCell,
+        "run",
+        lambda self, *_: seen.update({self.recipe: [(str(w), w.unknown, w.top_k) for w in self.ways]}),
+    )
+    # 200 is what a matcher takes by itself; what works on embeddings is measured by these alone, once.
+    bench(recipes, data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", ("none", "camera"), (), ["200", "9"])
+    assert seen["baseline-mobilenetv2"] == [("", None, None), ("camera", None, None)]
+    assert seen["tal-mobilenetv2"] == [("", None, None), ("", None, "9"), ("camera", None, "0")]
+    adapted = ("none", "adabn")
+    bench([recipes[3]], data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", adapted)
+    assert seen["qaconv-gs-mobilenetv2"] == [("", None, None), ("adabn", None, "0")]
+    with pytest.raises(
+        PasserbyError, match=r"--adapt adabn: dsbn-mobilenetv2 keeps statistics of each training domain"
+    ):
+        bench(recipes[1:], data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", adapted)
     with pytest.raises(PasserbyError, match="--top-k many: give a number of gallery images, or all"):
         bench(recipes, data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", top_k=["many"])
 

@@ -1,5 +1,7 @@
 """The cascade: exact where everything is matched, else the matcher's order first and the embedding's behind it."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch.nn.functional import normalize
 
 from passerby.errors import PasserbyError
 from passerby.evaluation.cascade import Cascade
+from passerby.matching.cosine import Cosine
 from passerby.matching.maps import MapLayout
 from passerby.matching.qaconv import MSQAConv
 from passerby.matching.store import half_rows
@@ -25,13 +28,22 @@ def sides() -> tuple[MSQAConv, tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tens
     return matcher, (embedding[query], embedding[gallery]), (rows, query, gallery)
 
 
+@pytest.fixture(params=["at once", "in blocks"], autouse=True)
+def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both as small sides go, whole, and as large ones do."""
+    if request.param == "in blocks":
+        monkeypatch.setattr("passerby.evaluation.cascade.QUERIES", 2)
+        monkeypatch.setattr("passerby.evaluation.cascade.GALLERY", 7)
+        monkeypatch.setattr("passerby.evaluation.cascade.Cosine", partial(Cosine, 3 * GALLERY))
+
+
 @pytest.mark.parametrize("k", [GALLERY, GALLERY + 9, None])
 def test_of_all_it_is_exact(k: int | None, sides: tuple[MSQAConv, tuple[Tensor, Tensor], tuple[Tensor, ...]]) -> None:
     matcher, embeddings, maps = sides
     rows, query, gallery = maps
     cascade = Cascade(matcher, embeddings, (rows, query, gallery), k)
     expected = matcher.score(rows[query], rows[gallery])
-    assert torch.equal(torch.cat(list(cascade.scores().blocks())), expected)
+    torch.testing.assert_close(torch.cat(list(cascade.scores().blocks())), expected)
     assert cascade.scores().low <= expected.min()
     assert cascade.scores().high >= expected.max()
 
@@ -76,5 +88,5 @@ def test_maps_that_outgrow_memory_go_to_a_file(tmp_path, monkeypatch) -> None:  
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(PasserbyError, match="no room for the maps of 3 images"):
+    with pytest.raises(PasserbyError, match="cannot take the maps of 3 images"):
         half_rows(3, 4, tmp_path, in_memory=0)

@@ -247,6 +247,25 @@ def test_voting_adds_up_the_experts_scores() -> None:
     torch.testing.assert_close(matcher.pairwise(maps), torch.stack(parts).sum(0))
 
 
+@pytest.mark.parametrize("matcher", [MSDAQAConv(LAYOUT, "average"), VotingQAConv(LAYOUT)])
+def test_a_weight_is_what_a_unit_of_response_adds(matcher: MSDAQAConv | VotingQAConv) -> None:
+    scorer = stirred(matcher).eval().scorer()  # type: ignore[operator]
+    still = torch.rand(1, 3, 2, sum(LAYOUT.places), dtype=torch.double)
+    for view, place in ((0, 2), (2, 9)):
+        more = still.clone()
+        more[:, view, 0, place] += 1
+        torch.testing.assert_close((scorer(more) - scorer(still))[0], matcher.place_weights[view, place])
+
+
+def test_under_autocast_scores_are_of_full_precision() -> None:
+    matcher = MSQAConv(MapLayout(5, SIZES)).eval()
+    maps = [m.float() for m in random_maps(6, 0)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = matcher.pairwise(maps)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, matcher.pairwise(maps), rtol=0, atol=0)
+
+
 def test_two_streams_add_up() -> None:
     specific = stirred(MSDAQAConv(LAYOUT))
     invariant = stirred(MSQAConv(MapLayout(5, SIZES)))
@@ -259,5 +278,8 @@ def test_two_streams_add_up() -> None:
     torch.testing.assert_close(matcher.score(row, row), expected)
     explained = matcher.explain(row[0], row[1])
     assert [len(view) for view in explained] == [2] * 4
+    weights = matcher.place_weights
+    torch.testing.assert_close(weights[:3], specific.head.place_weights.expand(3, -1) / 3)
+    torch.testing.assert_close(weights[3:], invariant.place_weights)
     with pytest.raises(PasserbyError, match="two streams"):
         TwoStreamQAConv(specific, MSQAConv(MapLayout(5, SIZES[:1])))

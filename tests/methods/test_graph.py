@@ -23,7 +23,9 @@ ANCHORS = np.array([6, 0, 3, 2, 0])
 
 
 def features() -> Tensor:
-    return torch.nn.functional.normalize(torch.randn(200, 4, generator=torch.Generator().manual_seed(0)))
+    return torch.nn.functional.normalize(
+        torch.randn(200, 4, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    )
 
 
 def graph(features: Tensor) -> Graph:
@@ -75,7 +77,7 @@ def test_two_processes_share_the_work_and_agree(tmp_path: Path) -> None:
     assert len(first["described"]) == len(second["described"]) == 4
     assert {*first["described"], *second["described"]} == {*SHOWN.tolist()}
     assert torch.equal(first["queue"]["features"], second["queue"]["features"])
-    torch.testing.assert_close(first["queue"]["features"][:5], features()[:5])
+    torch.testing.assert_close(first["queue"]["features"][:5], features()[:5].float())
     assert first["queue"]["video"][:5].tolist() == [0, 1, 2, 3, 4]
     assert first["queue"]["film"][:5].tolist() == [10, 11, 12, 13, 14]
     assert second["queue"]["time"][:5].tolist() == [0, 0.5, 1, 1.5, 2]

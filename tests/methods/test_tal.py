@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -20,7 +21,7 @@ from passerby.matching.settings import MatcherSettings
 from passerby.methods.base import TrainingFacts
 from passerby.methods.baseline import Baseline, BaselineSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
-from passerby.methods.qaconv import QaConv, QaConvSettings
+from passerby.methods.qaconv import QaConv, QaConvSettings, _right
 from passerby.methods.tal import Tal, TalSettings, _of_pairs
 from passerby.models.matching_model import build_model
 from passerby.models.model import Architecture, Model
@@ -266,6 +267,78 @@ def test_the_graph_goes_by_whole_maps_or_by_the_matcher() -> None:
         assert found.tolist() == order.tolist()
 
 
+@pytest.mark.parametrize("graph", ["pooled", "matcher"])
+@pytest.mark.parametrize("invariant", ["mix", "none"])
+def test_the_graph_of_tal_goes_by_the_stream_that_mixes_else_by_each_images_own_expert(
+    invariant: str, graph: str
+) -> None:
+    method = tal(invariant=invariant, graph=graph)
+    with torch.no_grad():
+        for layer in method.model.modules():
+            if isinstance(layer, DomainNorm2d):
+                layer.running_mean.normal_()
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(0, 256, (9, 3, 32, 16), generator=generator, dtype=torch.uint8)
+    everyone, domain = np.arange(9), np.arange(9) % 3
+    sampler = GraphSampler(everyone.repeat(2), 2, 2, seed=0)
+    images = SimpleNamespace(gather=lambda indices: pixels[torch.from_numpy(indices)], domain=domain)
+    method.prepare_sampler(sampler, images)  # type: ignore[arg-type]
+    assert sampler.nearest is not None
+    found = sampler.nearest(everyone, everyone, 8)
+    route = Route(None, "mix") if invariant == "mix" else Route(torch.from_numpy(domain))
+    method.eval()
+    with torch.no_grad():
+        maps = list(method.model(SMALL.normalise(pixels.float()), route).maps.values())
+        if graph == "pooled":
+            means = normalize(torch.cat([normalize(m.mean((2, 3))) for m in maps], 1))
+            scores = means @ means.T
+        else:
+            matcher: Any = method.model.matcher.invariant if invariant == "mix" else method._own  # type: ignore[union-attr]
+            rows = matcher.layout.row([m[None] for m in maps]).half()
+            scores = matcher.score(rows, rows)
+    assert found.tolist() == scores.fill_diagonal_(-torch.inf).argsort(1, descending=True)[:, :8].tolist()
+
+
+def test_descriptors_are_of_full_precision_under_autocast() -> None:
+    method = QaConv(model("batch", attention=0), facts(1), QaConvSettings())
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = method.model(batch().images).maps.values()
+    for m in maps:
+        assert m.dtype == torch.float32
+        torch.testing.assert_close(m.norm(dim=1), torch.ones_like(m[:, 0]))
+
+
+def test_the_share_of_anchors_that_are_right() -> None:
+    identity = torch.tensor([0, 0, 1, 1, 2])
+    # Anchor 0 has its other image first; anchor 1 has a stranger before it; 2 and 3 each other; 4 has no second image.
+    scores = torch.tensor(
+        [
+            [9, 5, 1, 2, 3],
+            [5, 9, 6, 0, 0],
+            [1, 6, 9, 8, 0],
+            [2, 0, 8, 9, 1],
+            [3, 0, 0, 1, 9.0],
+        ]
+    )
+    assert float(_right(scores, identity, None)) == 0.75
+    assert float(_right(-scores, identity, None)) == 0
+    compared = torch.ones(5, 5, dtype=torch.bool)
+    compared[1, 2] = False
+    assert float(_right(scores, identity, compared)) == 1
+
+
+def test_plain_statistics_leave_the_experts_their_momentum() -> None:
+    step = batch()
+    uneven = dataclasses.replace(step, domain=torch.tensor([0] * 12 + [1] * 8 + [2] * 4))
+    moved = []
+    for invariant in ("mix", "batch"):
+        method = tal("none", invariant)
+        method.losses(uneven)
+        layer = next(m for m in method.model.modules() if isinstance(m, DomainNorm2d))
+        moved.append(layer.running_mean[:3])
+    torch.testing.assert_close(*moved)
+
+
 def test_what_does_not_go_together_is_refused() -> None:
     plain = Model(Architecture(backbone="test_resnet"), SMALL)
     with pytest.raises(PasserbyError, match=r"set model.matcher.kind to qaconv"):
@@ -282,6 +355,11 @@ def test_what_does_not_go_together_is_refused() -> None:
         Tal(model(specific="vote", invariant="mix"), facts(4), TalSettings())
     with pytest.raises(PasserbyError, match="has no experts; set it to domain"):
         model("batch", specific="vote")
+    for specific, invariant in (("vote", "none"), ("none", "batch")):
+        with pytest.raises(PasserbyError, match="nothing here weights experts"):
+            tal(specific, invariant, leave_out=0.5)
+    with pytest.raises(ValidationError, match="has no streams; set kind to qaconv"):
+        MatcherSettings(specific="vote")
     with pytest.raises(PasserbyError, match="which experts are matched"):
         model("domain", attention=0)
     with pytest.raises(PasserbyError, match="mixes experts, which no stream does"):

@@ -41,7 +41,7 @@ def test_distances_are_wassersteins_in_pooled_deviations() -> None:
 def test_cards_name_the_nearest_and_the_farthest_domains() -> None:
     *curves, apart = bank_cards(network(), NAMES)
     assert len(curves) == 4
-    assert [card.title for card in curves] == [f"Buffer Bank: {k}" for k in (0, 1, 3, 4)]
+    assert [card.title for card in curves] == [f"Statistics of the training domains: {k}" for k in (0, 1, 3, 4)]
     distances = next(iter(network().children())).bank.distances(1e-5)  # type: ignore[operator, union-attr]
     assert f"Nearest on average: north and south {distances[0, 1]:.2f}" in apart.note
     assert f"farthest: north and east {distances[0, 2]:.2f}" in apart.note
@@ -70,8 +70,16 @@ def test_many_domains_and_missing_names() -> None:
     assert "<svg" in distances_figure(torch.rand(3, 2, 2), [(0, 1)], ["a$", "b<c"])
 
 
+def test_a_set_of_images_of_all_domains_is_none_of_them() -> None:
+    of_three, of_four = network(domains=3), network(domains=4)
+    for layer in of_four.children():
+        assert isinstance(layer, DomainNorm2d)
+        layer.experts = 3
+    assert bank_cards(of_four, NAMES) == bank_cards(of_three, NAMES)
+
+
 def test_one_domain_has_curves_alone_and_a_plain_network_no_cards() -> None:
-    assert all("Buffer Bank" in card.title for card in bank_cards(network(domains=1), NAMES))
+    assert all("Statistics" in card.title for card in bank_cards(network(domains=1), NAMES))
     assert bank_cards(nn.Sequential(nn.BatchNorm2d(3)), NAMES) == []
 
 

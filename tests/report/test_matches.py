@@ -1,11 +1,16 @@
 """Lines between matched places: they join what the matcher joined, where it lies in the images."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 
 from passerby.matching.maps import MapLayout
 from passerby.matching.qaconv import MSQAConv
-from passerby.report.matches import LINES, MatchedPair, match_figure
+from passerby.matching.settings import MatcherSettings
+from passerby.report.matches import LINES, MatchedPair, match_figure, view_names
 
 
 def test_lines_join_the_places_that_look_alike() -> None:
@@ -26,3 +31,31 @@ def test_lines_join_the_places_that_look_alike() -> None:
         assert y + to_y == 64, "upside down"
         assert tuple(bands[int(y), int(x)]) == tuple(bands[::-1][int(to_y), 5])
     assert axes.get_title() == "DI"
+
+
+def test_of_lines_that_would_hide_each_other_one_is_drawn() -> None:
+    # Four rows of three places each: in a row all three find their own like, side by side.
+    maps = torch.eye(12).view(1, 1, 12, 4, 3)
+    matcher = MSQAConv(MapLayout(12, ((4, 3),))).eval()
+    row = matcher.layout.row([maps])[0]
+    black = np.zeros((64, 32, 3), np.uint8)
+    (axes,) = match_figure([MatchedPair(black, black, matcher.explain(row, row))], [""], [""]).axes
+    heights = [tuple(line.get_ydata()) for line in axes.get_lines()]
+    assert sorted(heights) == [(8, 8), (24, 24), (40, 40), (56, 56)]
+
+
+@pytest.mark.parametrize(
+    ("specific", "invariant", "named"),
+    [
+        ("attention", "mix", ["one", "two", "DI"]),
+        ("vote", "none", ["one", "two"]),
+        ("none", "batch", ["DI"]),
+        ("none", "none", [""]),
+    ],
+)
+def test_views_stand_in_the_order_of_the_rows(specific: Any, invariant: Any, named: list[str]) -> None:
+    matcher = MatcherSettings(kind="qaconv", specific=specific, invariant=invariant)
+    model: Any = SimpleNamespace(architecture=SimpleNamespace(matcher=matcher), domains=2)
+    assert view_names(model, ["one", "two"]) == named
+    unnamed = [name.replace("one", "expert 1").replace("two", "expert 2") for name in named]
+    assert view_names(model, []) == unnamed

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from passerby.commands.adapted import How, parse_unknown
 from passerby.commands.bench_cell import BenchCell, plain_name
-from passerby.commands.top_k import check_top_k
+from passerby.commands.top_k import named_top_k
 from passerby.commands.training_sources import shard_folders
 from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR
 from passerby.data.protocols import FREE, Cell, get_protocol
@@ -73,7 +73,7 @@ def bench(
     """
     console = Console()
     looks = [parse_unknown(look) if look else None for look in unknown or ("",)]
-    ranks: list[str | None] = [str(check_top_k(k)) for k in top_k] or [None]
+    ranks = [named_top_k(k) for k in top_k] or [None]
     parsed = tuple(replace(How.parse(way), unknown=look, top_k=k) for way in ways for look in looks for k in ranks)
     cells = list(_cells(recipes, data_root, out, tuple(overrides), protocol, tuple(targets), seeds, budget, parsed))
     open_cells = [cell for cell in cells if not cell.finished]
@@ -156,20 +156,34 @@ def _cells(
                 digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
                 label = f"{Path(name).stem}-{budget}-{'+'.join(map(plain_name, part.targets))}-s{seed}-{digest}"
                 folder = out / "cells" / label
-                looks = _looks(ways, recipe)
+                looks = _looks(ways, name, recipe)
                 yield BenchCell(name, tuple(own), budget, seed, recipe, part.targets, looks, protocol, folder)
 
 
-def _looks(ways: tuple[How, ...], recipe: Recipe) -> tuple[How, ...]:
-    """The ways that are different for a recipe's model: its own way to look is no second one, a plain model has but one."""
-    matches = recipe.model.matcher.kind != "cosine"
+def _looks(ways: tuple[How, ...], name: str, recipe: Recipe) -> tuple[How, ...]:
+    """The ways that are different for a recipe's model: its own way to look is no second one, a plain model has but one.
+
+    What works on embeddings is measured by embeddings alone.
+
+    Raises:
+        PasserbyError: for an adaptation that the model cannot take.
+    """
+    banked, matches = recipe.model.norm in BANKED, recipe.model.matcher.kind != "cosine"
+    if banked and (how := next((w for w in ways if w.adaptation), None)):
+        raise PasserbyError(
+            f"--adapt {how}: {name} keeps statistics of each training domain, which are not adapted; leave the one or the other out"
+        )
     others: set[str] = set()
     if recipe.model.matcher.two_streams:
         others = set(get_args(Stream))
-    elif recipe.model.norm in BANKED and not matches:
+    elif banked and not matches:
         others = set(get_args(Unknown)) - {recipe.model.unknown}
     looks = (w if w.unknown in others else replace(w, unknown=None) for w in ways)
-    return tuple(dict.fromkeys(w if matches else replace(w, top_k=None) for w in looks))
+    return tuple(dict.fromkeys(replace(w, top_k=_rank(w) if matches else None) for w in looks))
+
+
+def _rank(way: How) -> str | None:
+    return "0" if way.adaptation or way.camera else way.top_k
 
 
 def _data_of(name: str, data: Sequence[str], budget: Budget) -> tuple[str, list[str]]:

@@ -81,6 +81,10 @@ def diagnose(
         PasserbyError: for bad input, or a model without batch norms.
     """
     loaded = open_model(model, device)
+    if loaded.domains:
+        raise PasserbyError(
+            f"{model}: its norms have statistics of each training domain, which are not adapted; nothing to look at"
+        )
     if not batch_norms(loaded.backbone):
         raise PasserbyError(f"{model}: {loaded.architecture.backbone} has no batch norms to look at")
     card = load_card(model_folder(Path(model)))

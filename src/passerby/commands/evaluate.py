@@ -13,7 +13,7 @@ from rich.console import Console
 from passerby.adaptation import SiteProfile, parse_adaptation
 from passerby.commands.adapted import Fitted, How, fit_to, look_as, parse_unknown, record_name
 from passerby.commands.device import torch_device
-from passerby.commands.top_k import Matching, parse_top_k
+from passerby.commands.top_k import Matching, named_top_k, parse_top_k
 from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR, check_protocol, check_unseen
 from passerby.commands.warnings import warn
 from passerby.data.protocols import get_protocol
@@ -133,7 +133,9 @@ def evaluate(
         records.append(_record(model, card, measurement, protocol, flip, fitted, matching, looked, seconds))
         measurements.append(measurement)
         if records_folder is not None:
-            write_record(Path(records_folder) / record_name(target.name, fitted.adapted, asked, top_k), records[-1])
+            write_record(
+                Path(records_folder) / record_name(target.name, fitted.adapted, asked, named_top_k(top_k)), records[-1]
+            )
     console.print(console_table(records))
     if json_file is not None:
         write_text(Path(json_file), json.dumps(summary(records), indent=1) + "\n")

@@ -46,6 +46,16 @@ def parse_top_k(text: str | int | None, embedder: Embedder) -> Matching | None:
     return Matching(embedder, None if k == "all" else k)
 
 
+def named_top_k(text: str | int | None) -> str | None:
+    """How `--top-k` stands in the name of a record and of a way to measure: None for the number that a matcher takes by itself.
+
+    Raises:
+        PasserbyError: for what is neither a number nor `all`.
+    """
+    k = TOP_K if text is None else check_top_k(text)
+    return None if k == TOP_K else str(k)
+
+
 def check_top_k(text: str | int) -> int | Literal["all"]:
     """Reads how many gallery images of each query a matcher ranks.
 

@@ -29,7 +29,7 @@ class ExpertsQAConv(MapMatcher):
 
     @property
     def place_weights(self) -> Tensor:
-        """[K, S], the head's for each expert."""
+        """[K, S], the head's for each expert: every expert adds a score of its own."""
         return self.head.place_weights.expand(self.layout.views, -1)
 
 
@@ -65,6 +65,11 @@ class MSDAQAConv(ExpertsQAConv):
         hidden = max(1, inputs // reduction)
         self.squeeze = nn.Linear(inputs, hidden) if experts == "attention" else None
         self.excite = nn.Linear(hidden, layout.views) if experts == "attention" else None
+
+    @property
+    def place_weights(self) -> Tensor:
+        """[K, S], the head's share of each expert, where all are weighted alike."""
+        return super().place_weights / self.layout.views
 
     @property
     def attention_parameters(self) -> list[nn.Parameter]:

@@ -84,10 +84,10 @@ class MapMatcher(nn.Module, Matcher):
 
     @torch.no_grad()
     def blocks(self, query: Tensor, gallery: Tensor) -> Iterator[Tensor]:
-        """Yields scores [n, G] on the CPU, n queries at a time.
+        """Yields scores [n, G] on the CPU, n queries at a time; of a matcher in eval mode, or its norms would go by the block.
 
         Args:
-            query: [Q, F], float16 or wider, on any device.
+            query: [Q, F], float16 or the dtype of the matcher's weights, on any device.
             gallery: [G, F], likewise; may be memory-mapped.
 
         Raises:

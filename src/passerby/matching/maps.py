@@ -42,7 +42,7 @@ class MapLayout:
         Raises:
             PasserbyError: for maps of another number, size or width than the layout's.
         """
-        self.check(maps)
+        self._check(maps)
         return torch.cat([m.flatten(3).permute(1, 0, 3, 2).flatten(2) for m in maps], dim=2).flatten(1)
 
     def descriptors(self, rows: Tensor, memory: Tensor | None = None) -> list[list[Tensor]]:
@@ -75,7 +75,7 @@ class MapLayout:
         scales = len(self.sizes)
         return [parts[view * scales : (view + 1) * scales] for view in range(self.views)]
 
-    def check(self, maps: Sequence[Tensor]) -> None:
+    def _check(self, maps: Sequence[Tensor]) -> None:
         """Raises PasserbyError unless `maps` are [views, N, C, h, w] of each scale."""
         found = [(m.shape[0], *m.shape[2:]) if m.ndim == 5 else tuple(m.shape) for m in maps]
         wanted = [(self.views, self.channels, *size) for size in self.sizes]

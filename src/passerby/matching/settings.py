@@ -1,8 +1,8 @@
 """What a recipe says about matching, and the matcher that comes of it."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from passerby.matching.experts import Experts, MSDAQAConv, TwoStreamQAConv, VotingQAConv
 from passerby.matching.map_matcher import MapMatcher
@@ -32,14 +32,18 @@ class MatcherSettings(BaseModel):
     reduction: int = Field(16, gt=0)
     """r of the attention over experts."""
 
+    @model_validator(mode="after")
+    def _streams_are_matched(self) -> Self:
+        if self.kind == "cosine" and (self.specific, self.invariant) != ("none", "none"):
+            raise ValueError(
+                "kind=cosine: compares embeddings and has no streams; set kind to qaconv, or specific and invariant to none"
+            )
+        return self
+
     @property
     def two_streams(self) -> bool:
         """Whether there is a domain-specific stream and a domain-invariant one."""
         return "none" not in (self.specific, self.invariant)
-
-    def views(self, domains: int) -> int:
-        """How often a model of K domains looks at an image before it is matched."""
-        return max(1, (domains if self.specific != "none" else 0) + (self.invariant != "none"))
 
     def build(self, sizes: tuple[tuple[int, int], ...], domains: int) -> MapMatcher:
         """The matcher for maps of these sizes and K domains."""

@@ -25,7 +25,7 @@ def half_rows(rows: int, width: int, folder: Path, in_memory: int = IN_MEMORY) -
         in_memory: bytes.
 
     Raises:
-        PasserbyError: when the disk has no room.
+        PasserbyError: when the file cannot be made, for want of room say.
     """
     size = 2 * rows * width
     if size <= in_memory:
@@ -38,7 +38,7 @@ def half_rows(rows: int, width: int, folder: Path, in_memory: int = IN_MEMORY) -
             flat = torch.from_file(stream.name, shared=True, size=rows * width, dtype=torch.float16)
     except OSError as error:
         raise PasserbyError(
-            f"{folder}: no room for the maps of {rows} images, {size / 2**20:,.0f} MiB ({error.strerror}); free it, or set "
+            f"{folder}: cannot take the maps of {rows} images, {size / 2**20:,.0f} MiB ({error.strerror}); make room, or set "
             "PASSERBY_CACHE to a folder with room"
         ) from error
     return flat.view(rows, width)

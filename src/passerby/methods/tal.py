@@ -81,7 +81,13 @@ class Tal(MatchingMethod):
                 f"method.name=tal: the model has {self.model.domains} experts, the data {facts.domains} domains; leave "
                 "model.bank.domains out to have them counted"
             )
-        if self.model.architecture.matcher.invariant == "batch":
+        matcher = self.model.architecture.matcher
+        if settings.leave_out and matcher.invariant != "mix" and matcher.specific not in ("attention", "average"):
+            raise PasserbyError(
+                f"method.leave_out={settings.leave_out}: nothing here weights experts for an image or a pair, so none can be left out; "
+                "set it to 0"
+            )
+        if matcher.invariant == "batch":
             self.not_compiled = (
                 "both streams of a step move one bank of statistics, which torch.compile would still need as it was; leave it or "
                 "model.matcher.invariant=batch out"

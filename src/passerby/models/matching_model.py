@@ -17,6 +17,7 @@ from passerby.matching.store import half_rows
 from passerby.models.backbone import Backbone
 from passerby.models.freeze import evaluating
 from passerby.models.model import Architecture, Features, Model
+from passerby.models.norm import DomainNorm2d
 from passerby.models.norm_kinds import BANKED, domain_norm
 from passerby.models.projection import MapProjection
 from passerby.models.route import Route, routed
@@ -37,7 +38,6 @@ class MatchingModel(Model):
     Attributes:
         projections: one a stage.
         matcher: what compares.
-        views: how often it looks at an image.
         unknown: in a model of two streams, the one that it looks by, or `both`.
     """
 
@@ -66,7 +66,9 @@ class MatchingModel(Model):
         self.projections = nn.ModuleList(MapProjection(m.shape[1], settings.channels, settings.kernel) for m in maps)
         if self.domains:
             replace_norms(self.projections, domain_norm(bank))
-        self.views = settings.views(self.domains)
+        for layer in self.modules():
+            if isinstance(layer, DomainNorm2d):
+                layer.experts = self.domains
         self.matcher = settings.build(tuple((m.shape[2], m.shape[3]) for m in maps), self.domains)
         self.unknown = "both" if settings.two_streams else architecture.unknown
         self.to(memory_format=torch.channels_last)
@@ -130,7 +132,7 @@ class MatchingModel(Model):
         left_out = "invariant" if stream == "experts" else "specific"
         settings = self.architecture.matcher.model_copy(update={left_out: "none"})
         self.architecture = self.architecture.model_copy(update={"matcher": settings})
-        self.views, self.unknown = settings.views(self.domains), stream
+        self.unknown = stream
 
     def invariant_route(self, images: Tensor) -> Route:
         """The way of the domain-invariant stream."""
@@ -139,15 +141,15 @@ class MatchingModel(Model):
         return Route(torch.full((len(images),), self.domains, device=images.device))
 
     @property
+    def views(self) -> int:
+        """How often it looks at an image."""
+        return self.matcher.layout.views
+
+    @property
     def dimension(self) -> int:
         """D of the embedding."""
         settings = self.architecture.matcher
         return self.views * len(self.projections) * settings.stripes * settings.channels
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.projections.parameters()).device
 
     def describe(
         self, images: Sequence[str | Path | np.ndarray], *, progress: bool = False, folder: Path | None = None

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from passerby.models.norm import DomainNorm2d
+from passerby.models.norm import Bank, DomainNorm2d
 from passerby.report.cards import Card
 from passerby.report.drawing import DASHES, INK, SERIES, WIDTH, new_axes, to_svg
 
@@ -29,22 +29,22 @@ def bank_cards(model: nn.Module, names: Sequence[str]) -> list[Card]:
     layers = {name: m for name, m in model.named_modules() if isinstance(m, DomainNorm2d)}
     if not layers:
         return []
-    domains = next(iter(layers.values())).domains
+    domains = next(iter(layers.values())).experts
     labels = [*names[:domains], *(f"domain {k}" for k in range(len(names), domains))]
     chosen = [list(layers)[round(i * (len(layers) - 1) / (CURVES - 1))] for i in range(CURVES)]
     cards = [
         Card(
-            f"Buffer Bank: {name}",
+            f"Statistics of the training domains: {name}",
             curves_figure(layers[name], labels),
             f"Mean of every channel in each training domain's statistics, at layer {number} of {len(layers)}, in units of the pooled "
-            f"deviation from the pooled mean; {_shown(layers[name])}. Curves of related domains lie close together. (LDA, "
-            f"the poster's figure)",
+            f"deviation from the pooled mean; {_shown(layers[name])}. Curves of related domains lie close together. (LDA's "
+            f"Buffer Bank, the poster's figure)",
             f"Curves over channels of each domain's mean at {name}",
         )
         for number, name in ((list(layers).index(name) + 1, name) for name in dict.fromkeys(chosen))
     ]
     if domains > 1:
-        apart = torch.stack([layer.bank.distances(layer.eps) for layer in layers.values()]).cpu()
+        apart = torch.stack([_bank(layer).distances(layer.eps) for layer in layers.values()]).cpu()
         cards.append(_distance_card(apart, labels))
     return cards
 
@@ -59,7 +59,7 @@ def curves_figure(layer: DomainNorm2d, labels: Sequence[str]) -> str:
     Returns:
         an <svg> element, coloured as `cmc_figure` is.
     """
-    bank = layer.bank
+    bank = _bank(layer)
     mean, variance = bank.pooled()
     channels = _channels(layer)
     away = ((bank.mean - mean) * (variance + layer.eps).rsqrt())[:, channels].cpu()
@@ -107,6 +107,10 @@ def _distance_card(apart: Tensor, labels: Sequence[str]) -> Card:
         f"pooled deviations. {between}.{drawn}",
         "Distance of each pair of training domains by layer",
     )
+
+
+def _bank(layer: DomainNorm2d) -> Bank:
+    return Bank(*(statistics[: layer.experts] for statistics in layer.bank))
 
 
 def _channels(layer: DomainNorm2d) -> Tensor:

@@ -47,6 +47,7 @@ class DomainNorm2d(RoutedModule):
         momentum: weight of a new batch in a domain's statistics; None averages all of its batches evenly.
         hold_statistics: batches leave the bank alone.
         mix_trains_affine: `mix` gives gradients to the affine.
+        experts: the first sets of the bank, which are of one domain each: all K, unless a last one is of images of all.
         recolours: the mode `recolour` re-colours here.
         squeeze, excite: W1 and W2 of the attention, or None.
     """
@@ -82,7 +83,7 @@ class DomainNorm2d(RoutedModule):
         super().__init__()
         self.domains, self.eps, self.momentum, self.after = domains, eps, momentum, after
         self.instance_channels, self.hold_statistics, self.mix_trains_affine = instance_channels, False, False
-        self.recolours = True
+        self.recolours, self.experts = True, domains
         by_domain = channels - instance_channels
         shape = (by_domain,) if affine == "shared" else (domains, by_domain)
         self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
@@ -266,7 +267,7 @@ class DomainNorm2d(RoutedModule):
         """
         seen = batch.images >= FEWEST_IMAGES
         self.num_batches_tracked += seen[:, 0]
-        share = (batch.images * self.domains / batch.images.sum().clamp(min=1)).clamp(max=1)
+        share = (batch.images * self.experts / batch.images.sum().clamp(min=1)).clamp(max=1)
         each = 1 / self.num_batches_tracked.clamp(min=1)[:, None] if self.momentum is None else self.momentum * share
         weight = (seen * each).to(self.running_mean.dtype)
         values = batch.images * places
