@@ -81,7 +81,7 @@ def test_the_embedding_is_of_the_matchers_own_maps(
     model = built(specific, invariant)
     embeddings, rows = model.describe(images)
     assert rows.dtype == torch.float16
-    assert embeddings.shape == (5, model.dimension) == (5, views * 2 * 4 * 6)
+    assert embeddings.shape == (5, model.dimension) == (5, views * 2 * 8 * 6)
     torch.testing.assert_close(model.embed([str(path) for path in images]), embeddings)
     descriptors = model.matcher.layout.descriptors(rows)
     assert len(descriptors) == views
@@ -92,7 +92,7 @@ def test_the_embedding_is_of_the_matchers_own_maps(
     for view in descriptors:
         for places, (height, width) in zip(view, model.matcher.layout.sizes, strict=True):
             rows_of_places = places.view(5, height, width, 6).mean(2)
-            bounds = [(height * k // 4, -(-height * (k + 1) // 4)) for k in range(4)]
+            bounds = [(height * k // 8, -(-height * (k + 1) // 8)) for k in range(8)]
             stripes = torch.stack([rows_of_places[:, start:stop].mean(1) for start, stop in bounds], 2)
             parts.append(normalize(stripes, dim=1).flatten(1))
     pooled = torch.cat(parts, 1)

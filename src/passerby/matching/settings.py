@@ -21,7 +21,7 @@ class MatcherSettings(BaseModel):
     """Each stage's map is projected to so many channels."""
     kernel: Literal[1, 3] = 3
     """Size of the projecting convolution (QAConv's program: 3)."""
-    stripes: int = Field(4, gt=0)
+    stripes: int = Field(8, gt=0)
     """Horizontal stripes of each map whose mean descriptors make the embedding, which finds what the matcher ranks."""
     specific: Experts | Literal["none"] = "none"
     """TAL's domain-specific stream: how the experts of domain norms are brought together, by `attention` (MSDA-QAConv), `average`
