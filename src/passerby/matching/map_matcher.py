@@ -17,8 +17,8 @@ CACHED = 2**21
 """Bytes of products at a time on the CPU: two cores keep them in their second-level caches."""
 ON_DEVICE = 2**28
 """The same on an accelerator, where small products are slow."""
-GATHERED = 64
-"""Gallery images that are gathered at a time: they stay in the cache."""
+GATHERED_BYTES = 2**23
+"""Of gallery images, float32, that are gathered for a query at a time: small maps take many, or calls would take the time."""
 QUERY_BYTES = 2**25
 """Of a batch of queries, float32, that the gallery passes by at once."""
 Scorer = Callable[[Tensor], Tensor]
@@ -128,7 +128,8 @@ class MapMatcher(nn.Module, Matcher):
         views = self.layout.descriptors(query.to(self._device))
         like = views[0][0]
         scores = torch.empty(columns.shape, dtype=like.dtype)
-        rows = min(pairs_at_once(max(self.layout.places), like.element_size(), self._bytes), columns.shape[1], GATHERED)
+        pairs = pairs_at_once(max(self.layout.places), like.element_size(), self._bytes)
+        rows = min(pairs, columns.shape[1], max(1, GATHERED_BYTES // (4 * self.layout.width)))
         memory = self._memory(like, rows, 1)
         # Fresh memory for every block would take more time than the products.
         gathered, wide = gallery.new_empty(rows, gallery.shape[1]), like.new_empty(rows * gallery.shape[1])
