@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation
-from passerby.adaptation.base import KEYS, batch_norms, wearing
+from passerby.adaptation.base import KEYS, wearing
 from passerby.adaptation.shift import LayerShift, looked_at, norm_shift, place_distance
 from passerby.commands.place import crop_paths, open_crops, open_model, working
-from passerby.errors import PasserbyError
 from passerby.models.load import model_folder
 from passerby.models.model import Model
 from passerby.models.saved import load_card
@@ -78,19 +77,14 @@ def diagnose(
         progress: show bars.
 
     Raises:
-        PasserbyError: for bad input, or a model without batch norms.
+        PasserbyError: for bad input, or a model that cannot be adapted.
     """
     loaded = open_model(model, device)
-    if loaded.domains:
-        raise PasserbyError(
-            f"{model}: its norms have statistics of each training domain, which are not adapted; nothing to look at"
-        )
-    if not batch_norms(loaded.backbone):
-        raise PasserbyError(f"{model}: {loaded.architecture.backbone} has no batch norms to look at")
+    adaptation: Adaptation = AdaBn() if loaded.parts is None else BntaAdaptation()
+    adaptation.check(loaded)
     card = load_card(model_folder(Path(model)))
     paths = crop_paths(Path(images))
     pixels, _ = open_crops(Path(images), paths, loaded, progress)
-    adaptation: Adaptation = AdaBn() if loaded.parts is None else BntaAdaptation()
     with working("looking, adapting, looking again", progress):
         some = looked_at(pixels)
         layers, before = norm_shift(loaded, some), adaptation.look(loaded, pixels)

@@ -55,7 +55,8 @@ class Tal(MatchingMethod):
 
     The order of the steps and where gradients stop are the paper's (section 3.1, figure 2); that the experts run as at test
     time in step 2, on their running statistics, is our reading. At the test no image has an expert of its own, in training every one
-    has: `leave_out` (ours) takes it away at random, so that both adaptive modules learn what to do without it.
+    has: `leave_out` (ours) takes it away at random, so that both adaptive modules learn what to do without it. The attentions of
+    both are not decayed (ours, see `OptimizerSettings.build`).
     """
 
     Settings: ClassVar[type[MethodSettings]] = TalSettings
