@@ -1,0 +1,49 @@
+"""How much a matcher takes the place for the person: what stands first, and in front of whose camera.
+
+python docs/same_camera.py RUN DATA TARGET    # TARGET is a source that RUN's training left out
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from passerby.data.sample import Sample
+from passerby.evaluation.cascade import MatchedTarget
+from passerby.evaluation.targets import open_target
+from passerby.models.load import load
+from passerby.models.matching_model import MatchingModel
+
+
+def main(run: str, data_root: str, name: str) -> None:
+    """Prints rank-1, the share of wrong first images by the query's own camera, and rank-1 without that camera's images."""
+    model = load(run)
+    if not isinstance(model, MatchingModel):
+        sys.exit(f"{run}: this model compares embeddings alone; give one that was trained with a matcher")
+    target = open_target(name, Path(data_root), held_out=True)
+    split = target.splits[0]
+    matched = MatchedTarget(model, target, None, progress=True)
+    scores = torch.cat(list(matched.scores(split, *matched.features(split)).blocks()))
+    person, camera = (equal(split.query, split.gallery, of) for of in ("identity", "camera"))
+    first = scores.masked_fill(person & camera, -torch.inf).argmax(1, keepdim=True)
+    right, by_camera = person.gather(1, first), camera.gather(1, first)
+    elsewhere = person.gather(1, scores.masked_fill(camera, -torch.inf).argmax(1, keepdim=True))
+    print(
+        f"rank-1 {percent(right):.1f}; of the wrong first images {percent(by_camera[~right]):.0f} % are by the query's camera; "
+        f"rank-1 among images by other cameras {percent(elsewhere):.1f}"
+    )
+
+
+def equal(query: tuple[Sample, ...], gallery: tuple[Sample, ...], attribute: str) -> torch.Tensor:
+    """Which pairs have an attribute in common, bool [Q, G]."""
+    left, right = (torch.tensor([getattr(s, attribute) for s in side]) for side in (query, gallery))
+    return left[:, None] == right
+
+
+def percent(hits: torch.Tensor) -> float:
+    """Of a bool tensor."""
+    return 100 * float(hits.float().mean())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
