@@ -191,3 +191,6 @@ def test_numbered_pictures(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(PasserbyError, match="no numbered pictures"):
         PictureReader(tmp_path / "empty", 5.0)
+    (tmp_path / "empty" / "000000.png").write_bytes(b"")
+    with pytest.raises(PasserbyError, match=r"000000\.png: pictures count from 1"):
+        PictureReader(tmp_path / "empty", 5.0)

@@ -23,12 +23,12 @@ def test_folders_stand_for_what_is_in_them(tmp_path: Path, street: Path) -> None
     crops = tmp_path / "cut"
     crops.mkdir()
     Image.new("RGB", (8, 16)).save(crops / "3_17.jpg")
-    found = find_sources([tmp_path, crops, street])
+    found = find_sources([tmp_path, street])
     assert [(s.kind, s.name) for s in found] == [
         ("film", "a"),
         ("film", "b-film"),
-        ("mot", "seq"),
         ("crops", "cut"),
+        ("mot", "seq"),
         ("mot", "street-00"),
     ]
     # A file is a film when it is named, whatever it is called; opening it tells.
@@ -52,6 +52,22 @@ def test_digests_tell_films_apart(tmp_path: Path) -> None:
     before = find_sources([folder])[0].digest()
     Image.new("RGB", (8, 16)).save(folder / "3_18.jpg")
     assert find_sources([folder])[0].digest() != before
+
+
+def test_digests_tell_pictures_of_one_name_and_length_apart(tmp_path: Path) -> None:
+    for name, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 16), colour).save(tmp_path / name / "3_17.bmp")
+    first, second = find_sources([tmp_path])
+    assert (first.kind, first.name, second.kind, second.name) == ("crops", "a", "crops", "b")
+    assert first.digest() != second.digest()
+
+
+def test_what_is_still_being_written_is_passed_over(tmp_path: Path) -> None:
+    film(tmp_path / ".half.mp4")
+    (tmp_path / ".street-00.tmp" / "img1").mkdir(parents=True)
+    film(tmp_path / "whole.mp4")
+    assert [s.name for s in find_sources([tmp_path])] == ["whole"]
 
 
 def test_nothing_to_ingest_is_said(tmp_path: Path) -> None:

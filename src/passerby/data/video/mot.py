@@ -76,12 +76,16 @@ def read_boxes(sequence: MotSequence) -> dict[int, Boxes]:
     score is 1. Of `det.txt` it is every box, with its score where that lies in 0..1, else 1.
 
     Raises:
-        PasserbyError: naming the first line that cannot be read.
+        PasserbyError: naming the file, or the first line, that cannot be read.
     """
     if sequence.boxes is None:
         return {}
     rows: dict[int, list[tuple[int, list[float], float]]] = {}
-    for number, line in enumerate(sequence.boxes.read_text().splitlines(), 1):
+    try:
+        text = sequence.boxes.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PasserbyError(f"{sequence.boxes}: cannot be read ({error})") from error
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -58,12 +58,14 @@ class PictureReader:
         """Lists the pictures.
 
         Raises:
-            PasserbyError: when there are none.
+            PasserbyError: when there are none, or one is numbered 0.
         """
         named = ((re.fullmatch(r"\D*(\d+)\.(jpe?g|png|bmp)", p.name.lower()), p) for p in self.folder.iterdir())
         self._paths = sorted((int(match[1]), path) for match, path in named if match)
         if not self._paths:
             raise PasserbyError(f"{self.folder}: holds no numbered pictures such as 000001.jpg")
+        if self._paths[0][0] == 0:
+            raise PasserbyError(f"{self._paths[0][1]}: pictures count from 1, as MOTChallenge's do; rename them")
         self.total = len(self._paths)
 
     def frames(self, start: Position | None = None) -> Iterator[PictureFrame]:

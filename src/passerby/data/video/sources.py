@@ -51,7 +51,7 @@ class Source:
     name: str
 
     def digest(self) -> str:
-        """Names what is read: by its bytes for a film, by names and lengths for a folder's pictures."""
+        """Names what is read: by its bytes for a film, by names and bytes for a folder's pictures."""
         if self.kind == "film":
             return sha256(self.path)
         if self.kind == "mot":
@@ -98,10 +98,14 @@ def _sources(path: Path) -> list[tuple[Kind, Path]]:
         return [("crops", path)]
     found: list[tuple[Kind, Path]] = []
     for inner in sorted(path.iterdir()):
+        if inner.name.startswith("."):  # of a download or a film that is still being written
+            continue
         if inner.suffix.lower() in VIDEO_SUFFIXES and inner.is_file():
             found.append(("film", inner))
         elif inner.is_dir() and is_mot(inner):
             found.append(("mot", inner))
+        elif inner.is_dir() and is_crop_folder(inner):
+            found.append(("crops", inner))
     if not found:
         raise PasserbyError(
             f"{path}: holds no film, no MOT sequence and no crops named TRACK_FRAME.jpg; name what is to be ingested"
@@ -117,5 +121,6 @@ def _name(text: str) -> str:
 def _listing_digest(folder: Path, more: bytes) -> str:
     digest = hashlib.sha256(more)
     for path in sorted(folder.iterdir()):
-        digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
+        if path.is_file():
+            digest.update(f"{path.name}\0{sha256(path)}\n".encode())
     return digest.hexdigest()
