@@ -23,14 +23,19 @@ def main(run: str, data_root: str, name: str) -> None:
     target = open_target(name, Path(data_root), held_out=True)
     split = target.splits[0]
     matched = MatchedTarget(model, target, None, progress=True)
-    scores = torch.cat(list(matched.scores(split, *matched.features(split)).blocks()))
-    person, camera = (equal(split.query, split.gallery, of) for of in ("identity", "camera"))
-    first = scores.masked_fill(person & camera, -torch.inf).argmax(1, keepdim=True)
-    right, by_camera = person.gather(1, first), camera.gather(1, first)
-    elsewhere = person.gather(1, scores.masked_fill(camera, -torch.inf).argmax(1, keepdim=True))
+    right, by_camera, elsewhere, start = [], [], [], 0
+    for scores in matched.scores(split, *matched.features(split)).blocks():
+        queries = split.query[start : start + len(scores)]
+        start += len(queries)
+        person, camera = (equal(queries, split.gallery, of) for of in ("identity", "camera"))
+        first = scores.masked_fill(person & camera, -torch.inf).argmax(1, keepdim=True)
+        right.append(person.gather(1, first))
+        by_camera.append(camera.gather(1, first))
+        elsewhere.append(person.gather(1, scores.masked_fill(camera, -torch.inf).argmax(1, keepdim=True)))
+    wrong = ~torch.cat(right)
     print(
-        f"rank-1 {percent(right):.1f}; of the wrong first images {percent(by_camera[~right]):.0f} % are by the query's camera; "
-        f"rank-1 among images by other cameras {percent(elsewhere):.1f}"
+        f"rank-1 {percent(~wrong):.1f}; of the wrong first images {percent(torch.cat(by_camera)[wrong]):.0f} % are by the query's camera; "
+        f"rank-1 among images by other cameras {percent(torch.cat(elsewhere)):.1f}"
     )
 
 
