@@ -109,6 +109,9 @@ def test_one_model_is_measured_in_every_way_and_the_record_says_which(run: Path,
     assert "Statistics of the training domains: " in page
     assert "How far the training domains lie apart" in page
     assert "one and two" in page
+    # Asked for by name, the way that it was trained to look is the same record.
+    assert measured(unknown="bank").unknown == "bank"
+    assert {path.name for path in tmp_path.glob("*.json")} == names
     with pytest.raises(PasserbyError, match=r"--unknown: no way 'expert'; did you mean 'experts'"):
         measured(unknown="expert")
 
@@ -140,6 +143,26 @@ def test_statistics_of_other_domains_than_the_data_have(start: Start, run: Path,
     with pytest.raises(PasserbyError, match="one domain has no other"):
         start(tmp_path / "c", single)
     assert load_card(start(tmp_path / "d", init_from=run)).ancestors
+
+
+def test_a_start_with_statistics_of_other_domains_says_so(
+    start: Start, run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(tmp_path / "same", init_from=run)
+    assert "its statistics are those of" not in capsys.readouterr().err
+    swapped = f"data.sources=two={data / 'two'},one={data / 'one'}"
+    start(tmp_path / "swapped", swapped, init_from=run)
+    said = capsys.readouterr().err
+    assert "--init-from: its statistics are those of one, two, in this order; each of two, one starts from all" in said
+
+
+def test_domains_that_never_fill_their_statistics_are_named(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(tmp_path / "filled", name="dsbn-mobilenetv2")
+    assert "no batch had" not in capsys.readouterr().err
+    start(tmp_path / "few", "data.images_each=2", "data.identities=2", name="dsbn-mobilenetv2")
+    assert "one, two: no batch had 4 images of it" in capsys.readouterr().err
 
 
 def test_a_domain_absent_from_the_first_batches_is_named(

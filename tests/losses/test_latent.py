@@ -100,6 +100,14 @@ def test_consistency_is_the_mean_over_the_domains_that_count() -> None:
     assert torch.autograd.grad(none, mean)[0].abs().max() == 0
 
 
+def test_before_anything_was_seen_consistency_is_0_and_so_are_its_gradients() -> None:
+    mean, variance = (value.float().requires_grad_() for value in gaussians(3, 4))
+    loss = consistency_loss(mean, variance, torch.zeros(3, dtype=torch.bool), LatentDistribution(3, 4)())
+    assert float(loss.detach()) == 0
+    for gradient in torch.autograd.grad(loss, (mean, variance)):
+        assert gradient.eq(0).all()
+
+
 def test_alignment_is_the_mean_over_images_of_their_own_moments() -> None:
     maps = torch.randn(5, 4, 3, 2, dtype=torch.float64, requires_grad=True)
     latent = gaussians(4, seed=1)

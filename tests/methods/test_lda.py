@@ -174,6 +174,8 @@ def test_the_neck_keeps_statistics_of_each_mode(method: Lda) -> None:
         ({"aligned_weight": 0, "alignment_weight": 0}, {"cross_entropy", "triplet", "consistency"}),
         ({"consistency_weight": 0, "alignment_weight": 0}, set(Lda.loss_names) - {"consistency", "alignment"}),
         ({"consistency_weight": 0}, set(Lda.loss_names) - {"consistency"}),
+        ({"aligned_weight": 0}, {"cross_entropy", "triplet", "consistency", "alignment"}),
+        ({"alignment_weight": 0}, set(Lda.loss_names) - {"alignment"}),
     ],
 )
 def test_a_weight_of_0_leaves_a_loss_out(settings: dict[str, float], left: set[str]) -> None:
@@ -198,6 +200,77 @@ def test_a_domain_that_no_batch_held_is_named() -> None:
             made.losses(Batch(without.images, IDENTITY, IDENTITY, without.domain, 5))
         assert "three" not in str(e.value)
         made.losses(batch(5))
+
+
+def test_domains_of_three_images_each_train_with_finite_gradients_and_are_named_when_mode_a_begins() -> None:
+    made = lda()
+    few = torch.tensor([0, 1, 2] * 4)[:9]
+    images = torch.randn(9, 3, 32, 16, generator=torch.Generator().manual_seed(2))
+    small = Batch(images, IDENTITY[:9], IDENTITY[:9], few, 0)
+    made.training_step(small, 0).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in made.parameters() if p.grad is not None)
+    with pytest.raises(
+        PasserbyError, match=r"4 images of one, two, three: .*raise data\.identities or data\.images_each"
+    ):
+        made.losses(Batch(images, IDENTITY[:9], IDENTITY[:9], few, 5))
+
+
+def test_a_bank_that_was_taken_over_does_not_pass_for_one_that_was_filled() -> None:
+    made = lda()
+    for layer in made.model.modules():
+        if isinstance(layer, DomainNorm2d):
+            layer.num_batches_tracked += 1
+    with torch.no_grad(), pytest.raises(PasserbyError, match=r"4 images of two: "):
+        made.losses(batch(5, torch.where(DOMAIN == 1, 0, DOMAIN)))
+
+
+def test_each_loss_alone_reaches_the_whole_network() -> None:
+    made = lda()
+    for layer in made.model.modules():
+        if isinstance(layer, DomainNorm2d):
+            layer.weight.data.clamp_(min=0.5)  # timm's residual branches start at 0, and nothing passes them
+    convolutions = {n for n, p in made.named_parameters() if p.ndim == 4}
+    for name, loss in made.losses(batch()).items():
+        made.zero_grad()
+        loss.backward(retain_graph=True)
+        reached = {n for n, p in made.named_parameters() if p.grad is not None and float(p.grad.abs().max()) > 0}
+        assert convolutions <= reached, name
+        assert ("classifier.weight" in reached) == ("cross_entropy" in name), name
+
+
+def test_mode_a_knows_where_an_image_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, routes = lda(), []
+    forward = Model.forward
+    monkeypatch.setattr(Model, "forward", lambda self, x, route: (routes.append(route), forward(self, x, route))[1])
+    made.losses(batch())
+    assert [route.mode for route in routes] == ["expert", "recolour"]
+    assert all(torch.equal(route.domain, DOMAIN) for route in routes)
+
+
+def test_the_latent_distribution_follows_the_experts_of_the_last_map() -> None:
+    made = lda(latent_momentum=0.3, alignment_weight=0)
+    with torch.no_grad():
+        seen = []
+        for step in range(5):
+            shown = batch(step)
+            shown.images = shown.images * (1 + step)
+            last = made.model(shown.images, Route(DOMAIN)).maps["last"]
+            seen.append([(own.mean((0, 2, 3)), own.var((0, 2, 3), correction=0)) for own in last.split(4)])
+            made.losses(shown)
+    for k in range(K):
+        mean, variance = seen[0][k]
+        for number, (m, v) in enumerate(of_step[k] for of_step in seen[1:]):
+            weight = max(1 / (number + 2), 0.3)
+            mean, variance = torch.lerp(mean, m, weight), torch.lerp(variance, v, weight)
+        torch.testing.assert_close(made.latent.mean[k], mean, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(made.latent.variance[k], variance, rtol=1e-3, atol=1e-4)
+
+
+def test_the_triplets_weight_counts_in_both_modes() -> None:
+    with torch.no_grad():
+        one, double = (lda(triplet_weight=w).losses(batch()) for w in (1.0, 2.0))
+    for name in ("triplet", "aligned_triplet"):
+        assert float(double[name]) == pytest.approx(2 * float(one[name]), rel=1e-5)
 
 
 def test_losses_are_float32_under_autocast_and_finite() -> None:

@@ -104,6 +104,21 @@ def test_statistics_of_domains_are_pooled_where_there_are_none(affine: str) -> N
     assert (whole.new, whole.left) == ((), ())
 
 
+def test_norms_of_other_domains_start_from_all_of_the_parents_together() -> None:
+    parent = scrambled(norm="domain", bank={"domains": 3, "affine": "own", "attention": 2})
+    child = model(parent=parent, norm="domain", bank={"domains": 3, "affine": "own", "attention": 2})
+    name = "backbone.network.layer1.0.bn1"
+    attention = child.state_dict()[f"{name}.excite.weight"].clone()
+    take_rest(child, parent, same_domains=False)
+    theirs, ours = parent.state_dict(), child.state_dict()
+    assert torch.equal(ours[f"{name}.excite.weight"], attention)
+    mean = theirs[f"{name}.running_mean"].mean(0)
+    torch.testing.assert_close(ours[f"{name}.running_mean"], mean.expand(3, -1))
+    assert ours[f"{name}.num_batches_tracked"].eq(0).all()
+    for key in ("backbone.network.conv1.0.weight", "neck.weight", "neck.running_mean"):
+        assert torch.equal(ours[key], theirs[key])
+
+
 def test_a_network_that_ends_early_goes_into_a_whole_one() -> None:
     early = {"stages": ["layer2", "layer3"], "matcher": {"kind": "qaconv", "channels": 8}}
     parent = scrambled(**early)

@@ -15,7 +15,7 @@ from passerby.commands.adapted import Fitted, How, fit_to, look_as, parse_unknow
 from passerby.commands.device import torch_device
 from passerby.commands.top_k import Matching, named_top_k, parse_top_k
 from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR, check_protocol, check_unseen
-from passerby.commands.warnings import warn
+from passerby.commands.warnings import caution, warn
 from passerby.data.protocols import get_protocol
 from passerby.data.sources import listing_digest
 from passerby.errors import PasserbyError
@@ -98,7 +98,9 @@ def evaluate(
         raise PasserbyError("--site: a profile says how to adapt; leave out --adapt and --camera-normalise")
     profile = None if site is None else SiteProfile.load(site)
     embedder = load(model, torch_device(device), onnx_card)
+    own = look_as(embedder, None)
     looked = look_as(embedder, asked)
+    named_look = None if asked == own else asked
     matching = parse_top_k(top_k, embedder)
     if isinstance(matching, Matching) and (how.adaptation or how.camera or profile or rerank or flip):
         raise PasserbyError(
@@ -129,12 +131,13 @@ def evaluate(
         measurement = measure(target, fitted.features, scores=scores, reranked=rerank, progress=console.is_terminal)
         seconds = time.perf_counter() - started
         if target.note:
-            console.print(f"{target.name}: {target.note}", style="yellow", markup=False, soft_wrap=True)
+            caution(f"{target.name}: {target.note}", console)
         records.append(_record(model, card, measurement, protocol, flip, fitted, matching, looked, seconds))
         measurements.append(measurement)
         if records_folder is not None:
             write_record(
-                Path(records_folder) / record_name(target.name, fitted.adapted, asked, named_top_k(top_k)), records[-1]
+                Path(records_folder) / record_name(target.name, fitted.adapted, named_look, named_top_k(top_k)),
+                records[-1],
             )
     console.print(console_table(records))
     if json_file is not None:

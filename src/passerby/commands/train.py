@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from passerby.adaptation.base import batch_norms
 from passerby.adaptation.shift import norm_shift, place_distance
@@ -13,6 +12,7 @@ from passerby.commands.device import torch_device
 from passerby.commands.fitting import fit
 from passerby.commands.mined_pairs import write_pairs_page
 from passerby.commands.training_sources import FilmSources, open_training
+from passerby.commands.warnings import caution
 from passerby.data.images import Pixels, Preprocessing
 from passerby.data.settings import DataSettings
 from passerby.denormals import denormals_are_zero
@@ -26,6 +26,8 @@ from passerby.models.inherit import take_backbone, take_rest
 from passerby.models.load import model_folder
 from passerby.models.matching_model import build_model
 from passerby.models.model import Architecture, Model
+from passerby.models.norm import DomainNorm2d
+from passerby.models.norm.domain import FEWEST_IMAGES
 from passerby.models.norm_kinds import BANKED
 from passerby.models.saved import (
     Ancestor,
@@ -97,10 +99,11 @@ def train(
         domain_names=training.domain_names,
     )
     torch.manual_seed(seed)
-    model = _build_model(recipe, data_root, preprocessing, training.domain_names, parent[0] if parent else None)
+    model = _build_model(recipe, data_root, preprocessing, training.domain_names, parent)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
     cost = fit(method, training.data(method), recipe.trainer, out, device, checkpoint, progress)
+    _tell_unseen(model, training.domain_names)
     card = ModelCard(
         architecture=model.architecture,
         preprocessing=preprocessing,
@@ -149,16 +152,20 @@ def _checkpoint(out: Path, run: str, resume: bool) -> Path | None:
 
 
 def _build_model(
-    recipe: Recipe, data_root: Path, preprocessing: Preprocessing, domains: Sequence[str], parent: Model | None
+    recipe: Recipe,
+    data_root: Path,
+    preprocessing: Preprocessing,
+    domains: tuple[str, ...],
+    parent: tuple[Model, ModelCard] | None,
 ) -> Model:
     settings = recipe.model
     architecture = Architecture(**settings.model_dump(exclude={"weights"}))
     if architecture.norm in BANKED:
-        architecture = _with_bank_for(domains, architecture, parent)
+        architecture = _with_bank_for(domains, architecture, parent[0].domains if parent is not None else 0)
 
     def prepare(backbone: Backbone) -> None:
         if parent is not None:
-            take_backbone(backbone, parent)
+            take_backbone(backbone, parent[0])
         elif settings.weights != "none":
             packaged = data_root / "weights" / f"{settings.backbone}_imagenet.safetensors"
             given = None if settings.weights in (None, "hub") else Path(str(settings.weights))
@@ -166,32 +173,43 @@ def _build_model(
 
     model = build_model(architecture, preprocessing, prepare)
     if parent is not None:
-        inherited = take_rest(model, parent)
+        same_domains = parent[1].domains == domains
+        if model.domains and parent[0].domains and not same_domains:
+            caution(
+                f"--init-from: its statistics are those of {', '.join(parent[1].domains)}, in this order; each of {', '.join(domains)} "
+                "starts from all of them together"
+            )
+        inherited = take_rest(model, parent[0], same_domains)
         if inherited.new or inherited.left:
-            Console(stderr=True).print(
+            caution(
                 f"--init-from: {inherited.taken} tensors taken; starts anew: {first_of(inherited.new) or 'nothing'}; left "
-                f"behind: {first_of(inherited.left) or 'nothing'}",
-                style="yellow",
-                markup=False,
-                soft_wrap=True,
+                f"behind: {first_of(inherited.left) or 'nothing'}"
             )
     return model
 
 
-def _with_bank_for(domains: Sequence[str], architecture: Architecture, parent: Model | None) -> Architecture:
-    """The architecture with statistics of as many domains as the data have."""
+def _with_bank_for(domains: Sequence[str], architecture: Architecture, inherited: int) -> Architecture:
+    """The architecture with statistics of as many domains as the data have; a start has those of `inherited`, if it has any."""
     count = len(domains)
-    known = {
-        "model.bank.domains": architecture.bank.domains,
-        "--init-from": parent.domains if parent is not None else 0,
-    }
-    for where, asked in known.items():
+    for where, asked in (("model.bank.domains", architecture.bank.domains), ("--init-from", inherited)):
         if asked not in (0, count):
             raise PasserbyError(
                 f"{where}: statistics of {asked} domains, but the training data have {count} ({', '.join(domains)}); "
                 f"train on {asked}, or start from another model (model.bank.domains is counted when it is left out)"
             )
     return architecture.model_copy(update={"bank": architecture.bank.model_copy(update={"domains": count})})
+
+
+def _tell_unseen(model: Model, domains: tuple[str, ...]) -> None:
+    """Warns of domains that no batch held images enough of: their statistics are those that training began with."""
+    counts = [m.num_batches_tracked for m in model.modules() if isinstance(m, DomainNorm2d)]
+    # Every layer sees every batch: one tells of all.
+    unseen = [domains[k] for k in (counts[0] == 0).nonzero()[:, 0].tolist()] if counts else []
+    if unseen:
+        caution(
+            f"{first_of(unseen)}: no batch had {FEWEST_IMAGES} images of it, its statistics are still those that training began with; "
+            "balance batches over domains (data.batches=domain), or raise data.identities or data.images_each"
+        )
 
 
 def _familiar(model: Model, examples: Callable[[], dict[str, Pixels]]) -> dict[str, float]:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from passerby.adaptation.shift import LOOKED_AT
 from passerby.commands.fitting import FilmData, TrainingData
-from passerby.commands.warnings import warn
+from passerby.commands.warnings import caution, warn
 from passerby.data.images import Pixels, Preprocessing
 from passerby.data.people import write_people
 from passerby.data.sampling import BatchSampler
@@ -80,7 +79,7 @@ class LabelledSources:
             share_of_images=settings.share_of_images,
         )
         for message in training_set.unreadable:
-            Console(stderr=True).print(f"left out: {message}", style="yellow", markup=False, soft_wrap=True)
+            caution(f"left out: {message}")
         sampler = build_sampler(settings, training_set, self._seed)
         return Training(
             classes=training_set.classes,
@@ -119,8 +118,7 @@ class FilmSources:
         self._tell()
 
     def _tell(self) -> None:
-        shots, console = sum(len(shards.shots) for shards in self._film.shards), Console(stderr=True)
-        plan = self._film.plan
+        shots, plan = sum(len(shards.shots) for shards in self._film.shards), self._film.plan
         for count, what in (
             (
                 shots - len(plan.shots),
@@ -130,7 +128,7 @@ class FilmSources:
             (plan.crowded, f"frames show more than {plan.settings.crops} people; of these the largest count"),
         ):
             if count:
-                console.print(f"data.shards: {count} {what}", style="yellow", markup=False, soft_wrap=True)
+                caution(f"data.shards: {count} {what}")
 
     def super_frame(self) -> FilmBatch:
         """The first super frame of the plan, as decoded."""

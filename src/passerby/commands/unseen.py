@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from passerby.commands.warnings import caution
 from passerby.data.datasets import get_dataset, source_samples
 from passerby.data.people import read_people
 from passerby.data.protocols import FREE, get_protocol
@@ -82,23 +83,16 @@ def check_unseen(card: ModelCard, data_root: Path, targets: list[Target], consol
     for model in (own, *card.ancestors):
         people = {domain.domain: read_people(domain.people) for domain in model.trained_on}
         for film in (domain for domain in model.trained_on if domain.film):
-            console.print(
+            caution(
                 f"{film.domain}: film without labels ({film.film}); that nobody in it is in a target cannot be checked",
-                style="yellow",
-                markup=False,
-                soft_wrap=True,
+                console,
             )
         sources: list[Sample] = []
         for spec in model.sources:
             try:
                 sources += source_samples(get_dataset(spec), data_root, model.images)
             except PasserbyError:  # people can be compared all the same
-                console.print(
-                    f"{spec}: not on this machine; that no file of it is in a target cannot be checked",
-                    style="yellow",
-                    markup=False,
-                    soft_wrap=True,
-                )
+                caution(f"{spec}: not on this machine; that no file of it is in a target cannot be checked", console)
         for target in targets:
             check_people(people, target.samples)
             check_disjoint(sources, target.samples)

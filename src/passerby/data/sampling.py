@@ -130,7 +130,7 @@ class DomainBalancedSampler(IdentityBalancedSampler):
         if rest:
             raise PasserbyError(
                 f"data: {p} identities a batch do not divide evenly over {len(self.members)} domains; "
-                f"set data.identities to {max(1, self.share) * len(self.members)}"
+                f"set data.identities to {max(1, round(p / len(self.members))) * len(self.members)}"
             )
         for k, members in enumerate(self.members):
             if len(members) < self.share:

@@ -92,8 +92,10 @@ def consistency_loss(mean: Tensor, variance: Tensor, seen: Tensor, latent: tuple
     Returns:
         scalar; zero, with zero gradients, when no domain counts.
     """
-    each = gaussian_kl(mean, variance, *latent)
-    return torch.where(seen, each, torch.zeros_like(each)).sum() / seen.sum().clamp(min=1)
+    if not bool(seen.any()):
+        # The latent distribution may be empty still, and 0 times what comes of it is not a number.
+        return 0 * (mean.sum() + variance.sum())
+    return gaussian_kl(mean[seen], variance[seen], *latent).mean()
 
 
 def alignment_loss(mean: Tensor, variance: Tensor, latent: tuple[Tensor, Tensor]) -> Tensor:

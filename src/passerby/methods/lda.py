@@ -26,7 +26,7 @@ class LdaSettings(BagOfTricksSettings):
 
     name: Literal["lda"] = "lda"
     aligned_weight: float = Field(1.0, ge=0)
-    """Of cross-entropy and triplet in mode A, beside 1 in mode E; 0 trains without Anti-Normalization."""
+    """Of cross-entropy and triplet in mode A, beside 1 in mode E; with `alignment_weight` at 0 too there is no mode A."""
     consistency_weight: float = Field(1.0, ge=0)
     """Of L_consis."""
     alignment_weight: float = Field(1.0, ge=0)
@@ -69,8 +69,8 @@ class Lda(Baseline):
             PasserbyError: when the model has no bank, or one with attention, or there is one domain alone.
         """
         super().__init__(model, facts, settings)
-        self._banks = [m for m in model.modules() if isinstance(m, DomainNorm2d)]
-        if not self._banks:
+        banks = [m for m in model.modules() if isinstance(m, DomainNorm2d)]
+        if not banks:
             raise PasserbyError(
                 "method.name=lda: the model has no statistics of domains; set model.norm to domain or domain-ibn-a"
             )
@@ -79,17 +79,16 @@ class Lda(Baseline):
                 "method.name=lda: one domain has no other to take colours from; name several data.sources, or set data.domains "
                 "to camera"
             )
-        if any(bank.excite is not None for bank in self._banks):
+        if any(bank.excite is not None for bank in banks):
             raise PasserbyError("method.name=lda: does not train the attention of mix; set model.bank.attention to 0")
         self.latent = LatentDistribution(facts.domains, model.backbone.channels, settings.latent_momentum)
-        self._filled = False
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of mode E and, after the warm-up, of mode A, of an augmented batch."""
         terms = self._expert_losses(batch)
         modes = self.settings.aligned_weight, self.settings.alignment_weight
         if batch.step >= self.settings.warmup * self.facts.steps and any(modes):
-            self._check_filled(batch.step)
+            self._check_seen(batch.step)
             terms |= self._aligned_losses(batch)
         return terms
 
@@ -126,17 +125,13 @@ class Lda(Baseline):
             f"{prefix}triplet": self.settings.triplet_weight * self.triplet(features.pooled, batch.identity),
         }
 
-    def _check_filled(self, step: int) -> None:
-        """Raises PasserbyError when mode A begins before every domain has moved its statistics."""
-        if self._filled:
-            return
-        # Every layer sees every batch: one tells of all.
-        empty = (self._banks[0].num_batches_tracked == 0).nonzero()[:, 0].tolist()
-        if empty:
+    def _check_seen(self, step: int) -> None:
+        """Raises PasserbyError when mode A begins before every domain was seen: the bank moves with the latent distribution."""
+        unseen = (self.latent.batches == 0).nonzero()[:, 0].tolist()
+        if unseen:
             names = self.facts.domain_names or tuple(f"number {k}" for k in range(self.facts.domains))
             raise PasserbyError(
                 f"method.name=lda: mode A begins at step {step}, but no batch so far had {FEWEST_IMAGES} images of "
-                f"{', '.join(names[k] for k in empty)}: its statistics are still the pretrained ones. Balance batches over domains "
-                "(data.batches=domain), or make method.warmup longer"
+                f"{', '.join(names[k] for k in unseen)}: the statistics there are still those that training began with. Balance batches "
+                "over domains (data.batches=domain), raise data.identities or data.images_each, or make method.warmup longer"
             )
-        self._filled = True

@@ -80,17 +80,22 @@ def _of_all_domains(layer: DomainNorm2d) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def take_rest(model: Model, parent: Model) -> Inherited:
+def take_rest(model: Model, parent: Model, same_domains: bool = True) -> Inherited:
     """Takes over what else there is under the same name and shape: everything of the same model, else norms within the network.
 
     Args:
         model: built on a backbone that `take_backbone` loaded.
         parent: the other model.
+        same_domains: domain norms of both speak of the same domains in the same order; else those of the model stay as
+            `take_backbone` left them, every domain with the statistics of all of the other one's together.
     """
     theirs, ours = parent.state_dict(), model.state_dict()
     alike = {key for key in ours.keys() & theirs.keys() if ours[key].shape == theirs[key].shape}
     whole = len(alike) == len(ours) == len(theirs)
     shared = alike if whole else {key for key in alike if key.startswith("backbone.")}
+    if not same_domains:
+        layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, DomainNorm2d)}
+        shared -= {f"{name}.{key}" for name, layer in layers.items() for key in layer.state_dict()}
     for key in shared:
         ours[key].copy_(theirs[key])
     renamed = {key.replace(".norm.", ".") for key in theirs if key.startswith("backbone.")}

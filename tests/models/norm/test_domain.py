@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from passerby.errors import PasserbyError
-from passerby.models.norm import After, DomainNorm2d
+from passerby.models.norm import After, Bank, DomainNorm2d
 from passerby.models.route import Route, other_domains, routed
 
 C, K, N = 6, 3, 12
@@ -329,6 +329,50 @@ def test_other_domains_are_drawn_from_the_seed_alone_and_never_ones_own() -> Non
 def test_without_a_way(route: Route | None) -> None:
     with pytest.raises(PasserbyError, match="has to know the way"):
         run(layer_of(), maps(), route)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("affine", ["shared", "own"])
+@pytest.mark.parametrize("half", [False, True])
+def test_every_domain_starts_from_what_the_batch_norm_had(half: bool, affine: str, training: bool) -> None:
+    norm = nn.BatchNorm2d(C, eps=0.01, momentum=0.3).double().train(training)
+    for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+        assert tensor is not None
+        tensor.uniform_(0.5, 2)
+    layer = DomainNorm2d.of(norm, K, affine=affine, half_instance=half)  # type: ignore[arg-type]
+    assert (layer.eps, layer.momentum, layer.training) == (0.01, 0.3, training)
+    rest = slice(C // 2 if half else 0, None)
+    for ours, theirs in (
+        (layer.running_mean, norm.running_mean),
+        (layer.running_var, norm.running_var),
+        (layer.weight, norm.weight),
+        (layer.bias, norm.bias),
+    ):
+        assert theirs is not None
+        assert torch.equal(ours, theirs[rest].expand_as(ours))
+    if half:
+        assert torch.equal(layer.instance_weight, norm.weight[: C // 2])
+        assert torch.equal(layer.instance_bias, norm.bias[: C // 2])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nearest_is_by_wassersteins_distance_in_pooled_deviations(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    # Channels of very different scale, and domains that differ in spread as much as in place.
+    unit = torch.tensor([0.01, 1, 100], dtype=torch.float64)
+    place = torch.randn(K, 3, dtype=torch.float64, generator=generator) * unit
+    spread = (0.1 + 3 * torch.rand(K, 3, dtype=torch.float64, generator=generator)) * unit
+    mean = torch.randn(40, 3, dtype=torch.float64, generator=generator) * unit
+    deviation = 3 * torch.rand(40, 3, dtype=torch.float64, generator=generator) * unit
+    bank = Bank(place, spread.square())
+    pooled = bank.pooled()[1].sqrt()
+    plain = [
+        [float((((m - p) / pooled) ** 2 + ((d - s) / pooled) ** 2).sum()) for p, s in zip(place, spread, strict=True)]
+        for m, d in zip(mean, deviation, strict=True)
+    ]
+    expected = torch.tensor(plain).argmin(1)
+    assert len(expected.unique()) > 1
+    assert torch.equal(bank.nearest(mean, deviation.square(), 0.0), expected)
 
 
 def test_a_batch_norm_with_nothing_to_take_over() -> None:
