@@ -1,4 +1,4 @@
-"""How much a matcher takes the place for the person: what stands first, and in front of whose camera.
+"""How much a model takes the place for the person: what stands first, and in front of whose camera.
 
 python docs/same_camera.py RUN DATA TARGET    # TARGET is a source that RUN's training left out
 """
@@ -10,6 +10,8 @@ import torch
 
 from passerby.data.sample import Sample
 from passerby.evaluation.cascade import MatchedTarget
+from passerby.evaluation.measure import embedded
+from passerby.evaluation.scores import cosine_scores
 from passerby.evaluation.targets import open_target
 from passerby.models.load import load
 from passerby.models.matching_model import MatchingModel
@@ -18,13 +20,15 @@ from passerby.models.matching_model import MatchingModel
 def main(run: str, data_root: str, name: str) -> None:
     """Prints rank-1, the share of wrong first images by the query's own camera, and rank-1 without that camera's images."""
     model = load(run)
-    if not isinstance(model, MatchingModel):
-        sys.exit(f"{run}: this model compares embeddings alone; give one that was trained with a matcher")
     target = open_target(name, Path(data_root), held_out=True)
     split = target.splits[0]
-    matched = MatchedTarget(model, target, None, progress=True)
+    if isinstance(model, MatchingModel):
+        matched = MatchedTarget(model, target, None, progress=True)
+        of_pairs = matched.scores(split, *matched.features(split))
+    else:
+        of_pairs = cosine_scores(*embedded(model, target, flip=False, progress=True)(split))
     right, by_camera, elsewhere, start = [], [], [], 0
-    for scores in matched.scores(split, *matched.features(split)).blocks():
+    for scores in of_pairs.blocks():
         queries = split.query[start : start + len(scores)]
         start += len(queries)
         person, camera = (equal(queries, split.gallery, of) for of in ("identity", "camera"))

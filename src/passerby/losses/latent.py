@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-FLOOR = 1e-5
-"""Smallest variance that a divergence counts with."""
+FLOOR = 1e-3
+"""Smallest variance that a divergence counts with. Channels of a network's last map have variances of 0.3 and more; one that is dead in the
+latent distribution and awake in an image would count for a thousand others otherwise."""
 
 
 def gaussian_kl(mean: Tensor, variance: Tensor, of_mean: Tensor, of_variance: Tensor, floor: float = FLOOR) -> Tensor:
