@@ -214,12 +214,45 @@ def test_a_recipe_cannot_extend_itself_or_what_is_not_there(write: Any) -> None:
         load_recipe(write("extends: baseline-mobilenetv3\n"))
 
 
-@pytest.mark.parametrize("name", ["metabin-mobilenetv2", "metabin-mobilenetv2-single", "mldg-mobilenetv2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metabin-mobilenetv2",
+        "metabin-mobilenetv2-single",
+        "mldg-mobilenetv2",
+        "lda-mobilenetv2",
+        "dsbn-mobilenetv2",
+    ],
+)
 def test_what_is_compared_with_the_baseline_trains_as_it_does(name: str) -> None:
     method, base = load_recipe(name), load_recipe("baseline-mobilenetv2")
     assert (method.optimizer, method.schedule, method.trainer) == (base.optimizer, base.schedule, base.trainer)
     assert method.data.augment == base.data.augment
     assert method.model.backbone == base.model.backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "differs"),
+    [
+        ("lda-mobilenetv2-without-consistency", {"method.consistency_weight": 0}),
+        ("lda-mobilenetv2-without-alignment", {"method.alignment_weight": 0}),
+        (
+            "lda-mobilenetv2-without-an",
+            {"method.aligned_weight": 0, "method.alignment_weight": 0, "model.unknown": "experts"},
+        ),
+    ],
+)
+def test_an_ablation_takes_one_part_away_and_leaves_the_rest(name: str, differs: dict[str, Any]) -> None:
+    def flat(recipe: Any) -> dict[str, Any]:
+        return {
+            f"{section}.{key}": value
+            for section, values in recipe.model_dump().items()
+            if isinstance(values, dict)
+            for key, value in values.items()
+        }
+
+    whole, part = flat(load_recipe("lda-mobilenetv2")), flat(load_recipe(name))
+    assert {key: value for key, value in part.items() if value != whole[key]} == differs
 
 
 def test_lists_of_losses_need_no_brackets() -> None:

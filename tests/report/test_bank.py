@@ -1,6 +1,7 @@
 """Pictures of the bank: what they show is what the statistics are; related domains lie close together in it."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -61,6 +62,43 @@ def test_a_curve_is_the_mean_in_pooled_deviations() -> None:
     assert start_one == start_two  # both at 0 in the first channel
     assert end_one - start_one == pytest.approx(start_two - end_two, rel=1e-3)  # -1 and 1, over the same deviation
     assert end_two < start_two  # upwards
+
+
+def lines_of(svg: str) -> list[list[tuple[float, float]]]:
+    """Points of each line of a chart of several series, in order."""
+    paths = re.findall(r'<path d="([^"]*)" clip-path[^>]*stroke: var\(--series-\d', svg)
+    return [[(float(x), float(y)) for x, y in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)] for path in paths]
+
+
+def test_a_curve_for_each_domain_over_the_first_to_the_last_channel() -> None:
+    layer = DomainNorm2d(100, 3)
+    layer.running_mean.copy_(torch.arange(3.0)[:, None] * torch.linspace(0, 1, 100))
+    svg = curves_figure(layer, NAMES)
+    curves = lines_of(svg)
+    assert len(curves) == 3
+    assert all(name in svg for name in NAMES)
+    middle = curves[1]
+    assert all(x == other for (x, _), (other, _) in zip(curves[0], curves[2], strict=True))
+    # Domain 1 lies at the pooled mean in every channel, 0 below and 2 above it; in the first channel all are the same.
+    assert [y for _, y in middle] == pytest.approx([middle[0][1]] * len(middle), abs=1e-3)
+    assert [curve[0][1] for curve in curves] == pytest.approx([middle[0][1]] * 3, abs=1e-3)
+    assert middle[-1][0] == max(x for x, _ in middle)
+    assert curves[2][-1][1] < middle[-1][1] < curves[0][-1][1]
+
+
+def test_a_line_for_each_pair_over_the_layers() -> None:
+    apart = torch.zeros(4, 3, 3)
+    apart[:, 0, 1] = torch.tensor([1.0, 2, 3, 4])
+    apart[:, 1, 2] = 2
+    svg = distances_figure(apart, [(0, 1), (1, 2)], NAMES)
+    rising, level = lines_of(svg)
+    assert "north - south" in svg
+    assert "south - east" in svg
+    assert "north - east" not in svg
+    steps = [a - b for (_, a), (_, b) in pairwise(rising)]
+    assert steps == pytest.approx([steps[0]] * 3, abs=1e-3)
+    assert steps[0] > 0
+    assert {y for _, y in level} == {rising[1][1]}
 
 
 def test_many_domains_and_missing_names() -> None:
