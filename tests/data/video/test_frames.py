@@ -71,6 +71,23 @@ def test_reading_goes_on_in_the_middle(make_film: MakeFilm, name: str, at: int) 
     assert not list(FilmReader(path).frames(Position(150, 6.0)))
 
 
+@pytest.mark.parametrize(("ending", "codec"), [("ts", "mpeg4"), ("mpg", "mpeg2video"), ("mkv", "mpeg4")])
+def test_reading_goes_on_before_and_behind_the_seam_of_two_recordings(
+    make_film: MakeFilm, tmp_path: Path, ending: str, codec: str
+) -> None:
+    # With grain, since small frames that share a packet of .mpg have no stamps of their own.
+    parts = [make_film(f"{n}.{ending}", range(0, 1000 * n, 40), codec, grain=15).read_bytes() for n in (6, 9)]
+    path = tmp_path / f"two.{ending}"
+    path.write_bytes(b"".join(parts))
+    whole = list(FilmReader(path).frames())
+    assert whole[150].leaps
+    assert len(whole) == 375
+    for at in (110, 149, 160, 300):
+        rest = list(FilmReader(path).frames(whole[at].position))
+        assert [f.position for f in rest] == [f.position for f in whole[at:]]
+        assert [level(f.image()) for f in rest] == [level(f.image()) for f in whole[at:]]
+
+
 def test_a_film_without_timestamps_runs_at_fps(make_film: MakeFilm) -> None:
     av = pytest.importorskip("av")
     try:

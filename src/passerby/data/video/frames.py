@@ -157,6 +157,9 @@ class FilmReader:
         self.counts: dict[str, float] = {}
         with self._open() as container:
             stream = container.streams.video[0]
+            flags = self._av.format.Flags
+            # Such a file may hold two recordings, each with its own time: a search by time leads into either.
+            self._can_seek = not container.format.flags & (flags.ts_discont.value | flags.no_timestamps.value)
             rate = float(stream.average_rate or self._fps)
             seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
             self.total: int | None = stream.frames or round(seconds * rate) or None
@@ -167,7 +170,7 @@ class FilmReader:
         Raises:
             PasserbyError: when not one frame can be decoded.
         """
-        if start is not None and start.stamp is not None and start.time > 2 * _BEFORE:
+        if self._can_seek and start is not None and start.stamp is not None and start.time > 2 * _BEFORE:
             with self._open() as container:
                 found = self._sought(container, start, start.stamp)
                 if found is not None:
