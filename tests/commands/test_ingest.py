@@ -78,6 +78,24 @@ def test_of_identical_films_one_counts(films: Path, tmp_path: Path, capsys: pyte
     assert "skipped copy" in capsys.readouterr().out
 
 
+def test_of_copies_with_other_boxes_one_counts(films: Path, tmp_path: Path) -> None:
+    copies = [tmp_path / "films" / f"street-00-{boxes}" for boxes in ("DPM", "SDP")]
+    for copy in copies:
+        subprocess.run(["mkdir", "-p", copy], check=True)
+        subprocess.run(["cp", "-r", *(films / "street-00").iterdir(), copy], check=True)
+        with (copy / "gt" / "gt.txt").open("a") as boxes:
+            boxes.write("1,99,1,1,20,60,1,1,1\n" if copy == copies[1] else "")
+    run(tmp_path / "films", tmp_path / "out")
+    assert [film.name for film in open_shards(tmp_path / "out").films] == ["street-00-DPM"]
+    run(copies[1], tmp_path / "out")  # later, and alone
+    assert [film.name for film in open_shards(tmp_path / "out").films] == ["street-00-DPM"]
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert "the same film as 'street-00-DPM'" in skipped["street-00-SDP"]
+    (copies[0] / "gt" / "gt.txt").write_text("")  # the boxes decide the crops all the same
+    with pytest.raises(PasserbyError, match="holds another film called 'street-00-DPM'"):
+        run(copies[0], tmp_path / "out")
+
+
 def test_other_settings_are_refused(films: Path, tmp_path: Path) -> None:
     run(films / "street-00", tmp_path)
     with pytest.raises(PasserbyError, match=r"other settings .every=3 there, every=5 here"):

@@ -19,7 +19,7 @@ from passerby.data.video.mot import open_mot
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.data.video.sheet import contact_sheet
-from passerby.data.video.sources import Source, find_sources
+from passerby.data.video.sources import Source, find_sources, shown_by
 from passerby.data.video.writer import merge_listings
 from passerby.errors import PasserbyError
 from passerby.extras import import_extra
@@ -40,8 +40,8 @@ def ingest(
 ) -> Listing:
     """Ingests films into a set of shards, or into one that is there already.
 
-    Films that are finished there are passed over, one that was under way is taken up. Of two identical films the first one
-    counts: a person must not be a negative of the same picture.
+    Films that are finished there are passed over, one that was under way is taken up. Of films with the same
+    pictures the first one counts: a person must not be a negative of the same picture.
 
     Args:
         paths: video files, MOT sequences, folders of crops, or folders of these.
@@ -110,7 +110,7 @@ def _jobs(
     """Films that are to be done, with their digests; and why others are not."""
     finished = {path.stem: read_listing(FilmListing, path) for path in sorted((out / "films").glob("*.json"))}
     _same_settings(out, finished, settings)
-    known = {listing.source: name for name, listing in finished.items()}
+    known = {shown_by(listing.source): name for name, listing in finished.items()}
     todo: list[tuple[Source, str]] = []
     skipped: dict[str, str] = {}
     for source in sources:
@@ -123,11 +123,13 @@ def _jobs(
             raise PasserbyError(
                 f"{source.path}: {out} holds another film called '{source.name}'; rename one, or choose another --out"
             )
-        if known.get(digest, source.name) != source.name:
-            skipped[source.name] = f"{source.path}: the same film as '{known[digest]}'"
+        first = known.setdefault(shown_by(digest), source.name)
+        if first != source.name:
+            skipped[source.name] = (
+                f"{source.path}: the same film as '{first}'; of copies the first counts, whatever boxes they come with"
+            )
         elif source.name not in finished:
             todo.append((source, digest))
-        known.setdefault(digest, source.name)
     return todo, skipped
 
 
