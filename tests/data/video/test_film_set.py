@@ -1,5 +1,6 @@
 """Shards as batches: the right crops on the right side, bounded memory, and any position again."""
 
+import shutil
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from passerby.data.images import Preprocessing
 from passerby.data.video.crops import Crop, StoredCrop
 from passerby.data.video.film_set import UNKNOWN, FilmLoader, FilmSet, _largest, steps_of_crops, steps_of_epochs
 from passerby.data.video.frame_pairs import FramePairSettings, Visit
+from passerby.data.video.listing import film_listing_path
 from passerby.data.video.shards import open_shards
 from passerby.errors import PasserbyError
 
@@ -67,6 +69,16 @@ def test_several_sets_count_through(shards: Path, film_folder: FilmFolder) -> No
     assert torch.equal(found.film, (found.video == 8).long())
     assert len(set(both.digests)) == 2
     assert film_set(shards).digests == film_set(shards).digests == both.digests[:1]
+
+
+def test_a_film_that_two_sets_hold_is_named(shards: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    with pytest.raises(PasserbyError, match=r"the film 'film' in \S+/film is the film 'film' in \S+/copy; ingest all"):
+        film_set(shards, copy)
+    listing = film_listing_path(copy, "film")
+    listing.write_text(listing.read_text().replace('"source":"film0"', '"source":"film0-boxes"'))
+    with pytest.raises(PasserbyError, match="is the film 'film'"):  # the same pictures with boxes of their own
+        film_set(shards, copy)
 
 
 def test_memory_is_bounded_and_does_not_show(shards: Path) -> None:

@@ -78,6 +78,20 @@ class Shards:
             PasserbyError: when the film's listing is missing or does not fit.
         """
         film = self.shots[shot].film
+        return self._listing(film).frames[shot - self._first[film.name]]
+
+    def source(self, shot: int) -> str:
+        """The digest of what the shot's film was made from, as `Source.digest` gives it.
+
+        Args:
+            shot: position in `shots`.
+
+        Raises:
+            PasserbyError: when the film's listing is missing or does not fit.
+        """
+        return self._listing(self.shots[shot].film).source
+
+    def _listing(self, film: Film) -> FilmListing:
         listing = self._listings.pop(film.name, None)
         if listing is None:
             path = film_listing_path(self.folder, film.name)
@@ -87,7 +101,7 @@ class Shards:
         self._listings[film.name] = listing  # the one used last stands last
         while len(self._listings) > _OPEN_LISTINGS:
             self._listings.popitem(last=False)
-        return listing.frames[shot - self._first[film.name]]
+        return listing
 
     def read(self, shot: int, frames: Sequence[int] | None = None) -> list[StoredCrop]:
         """The crops of a shot, or of some of its frames.
