@@ -38,7 +38,8 @@ def make_film(tmp_path: Path) -> MakeFilm:
         path = tmp_path / name
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=25)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.width, stream.height = 64, 48
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             # MPEG-2 knows no time between its frames.
             stream.codec_context.time_base = Fraction(1, 25 if codec == "mpeg2video" else 1000)
             stream.codec_context.gop_size = 10

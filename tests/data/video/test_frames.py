@@ -88,13 +88,14 @@ def test_reading_goes_on_before_and_behind_the_seam_of_two_recordings(
         assert [level(f.image()) for f in rest] == [level(f.image()) for f in whole[at:]]
 
 
-def test_a_film_without_timestamps_runs_at_fps(make_film: MakeFilm) -> None:
+@pytest.mark.parametrize(("name", "codec"), [("film.264", "libx264"), ("film.mjpeg", "mjpeg")])
+def test_a_film_without_timestamps_runs_at_fps(make_film: MakeFilm, name: str, codec: str) -> None:
     av = pytest.importorskip("av")
     try:
-        av.codec.Codec("libx264", "w")
+        av.codec.Codec(codec, "w")
     except av.codec.codec.UnknownCodecError:
-        pytest.skip("this build of FFmpeg writes no H.264, the stream without timestamps")
-    path = make_film("film.264", codec="libx264")
+        pytest.skip(f"this build of FFmpeg has no {codec}")
+    path = make_film(name, codec=codec)
     reader = FilmReader(path)
     whole = list(reader.frames())
     assert [f.position.time for f in whole] == pytest.approx([0.04 * n for n in range(25)])
