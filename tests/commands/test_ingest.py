@@ -128,9 +128,17 @@ def test_a_bad_film_is_an_error_alone_and_a_skip_among_others(films: Path, tmp_p
     (folder / "gt").mkdir()
     (folder / "gt" / "gt.txt").write_text("1,1,1,1,50,90\n")
     (folder / "film.mp4").write_text("no film")
-    ingest([folder, films], tmp_path / "out", SETTINGS, workers=1, progress=False)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / "seqinfo.ini").write_text("[Sequence]\nvideo=gone.mp4\n")
+    (gone / "gt").mkdir()
+    (gone / "gt" / "gt.txt").write_text("")
+    ingest([bad, folder, gone, films], tmp_path / "out", SETTINGS, workers=1, progress=False)
     skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert sorted(skipped) == ["bad", "gone", "seq"]
+    assert "seqinfo.ini: cannot be read" in skipped["bad"]
     assert "film.mp4: cannot be opened as a film" in skipped["seq"]
+    assert "gone.mp4: no such file" in skipped["gone"]
 
 
 def test_a_missing_detector_is_told_before_anything_is_written(films: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from passerby.data.video.shards import open_shards
 from passerby.data.video.sheet import contact_sheet
 from passerby.data.video.sources import Source, find_sources, shown_by
 from passerby.data.video.writer import merge_listings
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, explain_system_error
 from passerby.extras import import_extra
 from passerby.files import atomic_file, write_text
 
@@ -99,9 +99,16 @@ def _check_detector(sources: Sequence[Source], settings: IngestSettings) -> None
         import_extra(module, "video")
     if settings.tracker is not None:
         import_extra("trackers", "tracks")
-    asked = settings.detector is not None
-    if asked or any(s.kind == "film" or (s.kind == "mot" and open_mot(s.path).boxes is None) for s in sources):
+    if settings.detector is not None or any(_comes_without_boxes(source) for source in sources):
         load_detector(settings.detector, settings.score)
+
+
+def _comes_without_boxes(source: Source) -> bool:
+    """Whether somebody must find the people in it; not in a sequence that cannot be opened, which is skipped later."""
+    try:
+        return source.kind == "film" or (source.kind == "mot" and open_mot(source.path).boxes is None)
+    except (PasserbyError, OSError):
+        return False
 
 
 def _jobs(
@@ -116,8 +123,8 @@ def _jobs(
     for source in sources:
         try:
             digest = source.digest()
-        except PasserbyError as error:
-            skipped[source.name] = str(error)
+        except (PasserbyError, OSError) as error:
+            skipped[source.name] = explain_system_error(error) if isinstance(error, OSError) else str(error)
             continue
         if source.name in finished and finished[source.name].source != digest:
             raise PasserbyError(
