@@ -67,6 +67,19 @@ def test_films_that_are_done_are_passed_over_and_others_join_them(films: Path, t
     assert after == contents(tmp_path / "at-once")
 
 
+@pytest.mark.parametrize("kept", [None, 100])
+def test_a_tar_that_is_missing_or_cut_off_is_made_again(films: Path, tmp_path: Path, kept: int | None) -> None:
+    run(films, tmp_path)
+    whole = contents(tmp_path)
+    tar = tmp_path / "street-00-000000.tar"
+    if kept is None:
+        tar.unlink()
+    else:
+        tar.write_bytes(tar.read_bytes()[:kept])
+    run(films, tmp_path)
+    assert contents(tmp_path) == whole
+
+
 def test_of_identical_films_one_counts(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copies = [films / "street-00", tmp_path / "copy"]
     subprocess.run(["cp", "-r", films / "street-00", tmp_path / "copy"], check=True)

@@ -14,7 +14,7 @@ from rich.table import Table
 from passerby.data.video.detector import load_detector
 from passerby.data.video.engines import Engine, Failure, run_jobs
 from passerby.data.video.film import FilmJob
-from passerby.data.video.listing import FilmListing, Listing, film_listing_path, read_listing
+from passerby.data.video.listing import Film, FilmListing, Listing, film_listing_path, read_listing
 from passerby.data.video.mot import open_mot
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
@@ -40,8 +40,8 @@ def ingest(
 ) -> Listing:
     """Ingests films into a set of shards, or into one that is there already.
 
-    Films that are finished there are passed over, one that was under way is taken up. Of films with the same
-    pictures the first one counts: a person must not be a negative of the same picture.
+    Films that are finished there are passed over, one that was under way is taken up, one that lost a tar is done again.
+    Of films with the same pictures the first one counts: a person must not be a negative of the same picture.
 
     Args:
         paths: video files, MOT sequences, folders of crops, or folders of these.
@@ -135,9 +135,14 @@ def _jobs(
             skipped[source.name] = (
                 f"{source.path}: the same film as '{first}'; of copies the first counts, whatever boxes they come with"
             )
-        elif source.name not in finished:
+        elif source.name not in finished or not _tars_stand(out, finished[source.name].film):
             todo.append((source, digest))
     return todo, skipped
+
+
+def _tars_stand(out: Path, film: Film) -> bool:
+    """Whether the tars of a film are there at their lengths; one that was damaged is removed and made again."""
+    return all((out / tar.name).is_file() and (out / tar.name).stat().st_size == tar.bytes for tar in film.tars)
 
 
 def _same_settings(out: Path, finished: dict[str, FilmListing], settings: IngestSettings) -> None:

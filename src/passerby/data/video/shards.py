@@ -151,12 +151,13 @@ def _blocks(path: Path, key: ShotKey, blocks: Sequence[tuple[int, int, int]]) ->
                     raise ValueError(f"{len(found)} crops instead of {expected}")
                 crops += found
     except FileNotFoundError as error:
-        raise PasserbyError(f"{path}: is missing; copy it again, or make the shards again") from error
+        raise PasserbyError(f"{path}: {_MISSING}") from error
     except (tarfile.TarError, ValueError) as error:
         raise PasserbyError(f"{path}: {_DAMAGED} (byte {begin}: {error})") from error
     return crops
 
 
+_MISSING = "is missing; copy it again, or run the ingest again"
 _DAMAGED = "is damaged; copy it again, or remove it and run the ingest again"
 
 
@@ -196,7 +197,7 @@ def open_shards(folder: Path) -> Shards:
         for tar in film.tars:
             path = folder / tar.name
             if not path.is_file():
-                raise PasserbyError(f"{path}: is missing; copy it again, or make the shards again")
+                raise PasserbyError(f"{path}: {_MISSING}")
             if path.stat().st_size != tar.bytes:
                 raise PasserbyError(f"{path}: {_DAMAGED} ({path.stat().st_size} bytes instead of {tar.bytes})")
     shards = Shards(folder, listing)
