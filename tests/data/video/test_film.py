@@ -251,6 +251,18 @@ def test_a_detector_finds_people_and_truth_names_them(
     assert np.mean(named) > 0.8
 
 
+def test_given_detections_count_from_the_least_score_on(tmp_path: Path) -> None:
+    folder = tmp_path / "street"
+    for part in ("img1", "det"):
+        (folder / part).mkdir(parents=True)
+    for number in (1, 2):
+        Image.new("RGB", (200, 100)).save(folder / "img1" / f"{number}.png")
+    lines = [f"{n},-1,{left},10,20,60,{score}" for n in (1, 2) for left, score in ((1, 0.4), (50, 0.39), (100, 0.9))]
+    (folder / "det" / "det.txt").write_text("\n".join(lines))
+    _, shards = ingest(folder, tmp_path / "out", IngestSettings(every=1, min_people=1))
+    assert [c.crop.score for c in shards.read(0)] == [0.4, 0.9] * 2
+
+
 def test_a_film_that_cannot_be_read_leaves_nothing(tmp_path: Path, quick: IngestSettings) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(b"no film")

@@ -38,9 +38,12 @@ def test_truth_counts_from_one_and_knows_who_counts(tmp_path: Path) -> None:
 
 
 def test_detections_have_scores_and_no_names(tmp_path: Path) -> None:
-    boxes = read_boxes(open_mot(sequence(tmp_path / "a", "2,-1,1,1,10,20,0.75,-1,-1,-1\n2,-1,1,1,10,20,54.2\n", "det")))
+    boxes = read_boxes(open_mot(sequence(tmp_path / "a", "2,-1,1,1,10,20,0.75,-1,-1,-1\n2,-1,1,1,10,20\n", "det")))
     assert boxes[1].identity is None
     assert boxes[1].score.tolist() == [0.75, 1.0]
+    # On another scale none can be held against --score.
+    boxes = read_boxes(open_mot(sequence(tmp_path / "b", "2,-1,1,1,10,20,0.75\n2,-1,1,1,10,20,-0.3\n", "det")))
+    assert boxes[1].score.tolist() == [1.0, 1.0]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

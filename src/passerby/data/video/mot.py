@@ -73,7 +73,8 @@ def read_boxes(sequence: MotSequence) -> dict[int, Boxes]:
     """The boxes of each frame, counted from 0.
 
     Of `gt.txt` these are people (class 1, or no class at all) that count, and are visible by 0.3 where that is said; their
-    score is 1. Of `det.txt` it is every box, with its score where that lies in 0..1, else 1.
+    score is 1. Of `det.txt` it is every box, with its score; where not all of them lie in 0..1, as DPM's do not, nobody
+    knows what they mean, and all are 1.
 
     Raises:
         PasserbyError: naming the file, or the first line, that cannot be read.
@@ -100,11 +101,12 @@ def read_boxes(sequence: MotSequence) -> dict[int, Boxes]:
             ) from error
         if sequence.has_truth and not _counts(rest):
             continue
-        score = rest[0] if not sequence.has_truth and rest and 0 <= rest[0] <= 1 else 1.0
+        score = rest[0] if rest and not sequence.has_truth else 1.0
         # Pixels count from 1 there.
         box = [left - 1, top - 1, left - 1 + width, top - 1 + height]
         rows.setdefault(int(frame) - 1, []).append((int(who), box, score))
-    return {frame: _boxes(found, sequence.has_truth) for frame, found in rows.items()}
+    scored = all(0 <= score <= 1 for found in rows.values() for _, _, score in found)
+    return {frame: _boxes(found, sequence.has_truth, scored) for frame, found in rows.items()}
 
 
 def _counts(rest: list[float]) -> bool:
@@ -113,7 +115,7 @@ def _counts(rest: list[float]) -> bool:
     return flag != 0 and int(kind) in (_PERSON, _ABSENT) and (visible < 0 or visible >= VISIBLE)
 
 
-def _boxes(found: list[tuple[int, list[float], float]], truth: bool) -> Boxes:
+def _boxes(found: list[tuple[int, list[float], float]], truth: bool, scored: bool) -> Boxes:
     xyxy: Floats = np.array([box for _, box, _ in found], np.float32)
-    score = np.array([score for _, _, score in found], np.float32)
+    score = np.array([score if scored else 1.0 for _, _, score in found], np.float32)
     return Boxes(xyxy, score, np.array([who for who, _, _ in found], np.int64) if truth else None)
