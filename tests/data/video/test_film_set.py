@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import torch
 from passerby.data.images import Preprocessing
 from passerby.data.video.crops import Crop, StoredCrop
 from passerby.data.video.film_set import UNKNOWN, FilmLoader, FilmSet, _largest, steps_of_crops, steps_of_epochs
-from passerby.data.video.frame_pairs import FramePairSettings, Visit
+from passerby.data.video.frame_pairs import FramePairSettings, FramePlan, ShotFrames, Visit
 from passerby.data.video.listing import film_listing_path
 from passerby.data.video.shards import open_shards
 from passerby.errors import PasserbyError
@@ -131,6 +133,18 @@ def test_steps_by_epochs_and_by_crops(shards: Path) -> None:
     for crops in (1, int(counts[0]), int(counts[0]) + 1, 500):
         steps = steps_of_crops(plan, crops)
         assert counts[:steps].sum() >= crops > counts[: steps - 1].sum()
+
+
+def test_an_epoch_without_a_step_for_all_processes_is_passed_over() -> None:
+    shot = ShotFrames([0.0, 0.5, 1.0, 1.5], [1, 4, 2, 2])
+    plan = FramePlan([shot] * 3, FramePairSettings(crops=10, visits=1), 3, 2)
+    counts = [plan.crops(epoch).tolist() for epoch in range(50)]
+    assert counts[1] == []
+    later = next(epoch for epoch in range(1, 50) if counts[epoch])
+    assert steps_of_crops(plan, counts[0][0]) == 1
+    assert steps_of_crops(plan, counts[0][0] + 1) == 2
+    film = cast(FilmSet, SimpleNamespace(plan=plan))
+    assert list(FilmLoader(film, 2)._places()) == [(0, 0, 0), (1, later, 0)]
 
 
 def test_of_a_crowd_the_largest_count() -> None:

@@ -257,10 +257,11 @@ def steps_of_crops(plan: FramePlan, crops: int) -> int:
     """The fewest steps that see so many crops, all processes together."""
     seen = steps = epoch = 0
     while True:
-        total = seen + np.cumsum(plan.crops(epoch))
+        # Begun with 0: an epoch after the first may have too few super frames for a step of all processes.
+        total = seen + np.cumsum(np.append(0, plan.crops(epoch)))
         if total[-1] >= crops:
-            return steps + int(np.searchsorted(total, crops)) + 1
-        seen, steps, epoch = int(total[-1]), steps + len(total), epoch + 1
+            return steps + int(np.searchsorted(total, crops))
+        seen, steps, epoch = int(total[-1]), steps + len(total) - 1, epoch + 1
 
 
 def _largest(crops: list[StoredCrop], most: int) -> list[StoredCrop]:
