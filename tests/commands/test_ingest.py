@@ -127,6 +127,9 @@ def test_nobody_is_said(films: Path, tmp_path: Path) -> None:
     with pytest.raises(PasserbyError, match=r"no shot left a crop; .*fewer than 50 people .*--min-people"):
         run(films, tmp_path, SETTINGS.model_copy(update={"min_people": 50}))
     assert json.loads((tmp_path / "summary.json").read_text())["films"]["street-00"]["shots_of_few"] == 3
+    nobody = SETTINGS.model_copy(update={"min_people": 0, "min_height": 96})
+    with pytest.raises(PasserbyError, match=r"no shot left a crop; shots with people in fewer than two frames are"):
+        run(films, tmp_path / "small", nobody)
 
 
 def test_a_bad_film_is_an_error_alone_and_a_skip_among_others(films: Path, tmp_path: Path) -> None:
@@ -203,6 +206,7 @@ def test_the_command_line_says_what_is_wrong(
     for arguments, said in (
         ([str(tmp_path / "nowhere.mp4")], "no such film or folder"),
         ([str(tmp_path), "--fps", "0"], "--fps: Input should be greater than 0"),
+        ([str(tmp_path), "--fps", "inf"], "--fps: Input should be a finite number"),
         ([str(tmp_path), "--tracker", "magic"], "--tracker: Input should be 'sort', 'bytetrack' or 'ocsort'"),
     ):
         monkeypatch.setattr(sys, "argv", ["passerby", "ingest", *arguments, "--out", str(tmp_path / "out")])

@@ -81,9 +81,10 @@ def ingest(
         write_text(out / SUMMARY, json.dumps({"films": counts, "skipped": skipped}, indent=1))
         _show(counts, skipped)
         if not listing.films:
+            few = f"with fewer than {settings.min_people:g} people (--min-people) or " if settings.min_people else ""
             raise PasserbyError(
-                f"{out}: no shot left a crop; shots with fewer than {settings.min_people:g} people are dropped "
-                "(--min-people), and so are people of whom the detector is not sure (--score)"
+                f"{out}: no shot left a crop; shots {few}with people in fewer than two frames are dropped, and people of "
+                "whom the detector is not sure are not counted (--score)"
             )
         with atomic_file(out / SHEET) as temporary:
             contact_sheet(open_shards(out)).save(temporary, "JPEG", quality=88)

@@ -54,3 +54,11 @@ def test_a_folder_without_crops_is_refused(tmp_path: Path) -> None:
     crop(tmp_path, "person.jpg")
     with pytest.raises(PasserbyError, match=r"no crops named TRACK_FRAME\.jpg"):
         list_crops(tmp_path)
+
+
+def test_a_track_that_no_machine_counts_is_refused(tmp_path: Path) -> None:
+    crop(tmp_path, f"{2**63 - 1}_1.jpg")
+    assert list_crops(tmp_path)[0][0][1] == 2**63 - 1
+    crop(tmp_path, f"{2**63}_1.jpg")
+    with pytest.raises(PasserbyError, match=rf"{2**63}_1\.jpg: {2**63} is too large for the number of a track"):
+        list_crops(tmp_path)

@@ -14,6 +14,8 @@ VISIBLE = 0.3
 
 _PERSON = 1
 _ABSENT = -1
+_NO_ID = 2**53
+"""From here on floats do not tell whole numbers apart."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ def open_mot(folder: Path) -> MotSequence:
         fps = info.getfloat("Sequence", "frameRate", fallback=None)
     except (configparser.Error, ValueError) as error:
         raise PasserbyError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if fps is not None and not fps > 0:
-        raise PasserbyError(f"{path}: frameRate={fps:g} must be above 0")
+    if fps is not None and not 0 < fps < np.inf:
+        raise PasserbyError(f"{path}: frameRate={fps:g} must be above 0, and finite")
     pictures = folder / info.get("Sequence", "imDir", fallback="img1")
     named = info.get("Sequence", "video", fallback="")
     film = folder / named if named else None
@@ -93,8 +95,8 @@ def read_boxes(sequence: MotSequence) -> dict[int, Boxes]:
             values = [float(v) for v in line.replace(" ", ",").split(",") if v]
             frame, who, left, top, width, height = values[:6]
             rest = values[6:]
-            if not np.isfinite(values).all() or frame < 1:
-                raise ValueError("a frame counts from 1, numbers are finite")
+            if not np.isfinite(values).all() or frame < 1 or abs(who) >= _NO_ID:
+                raise ValueError("a frame counts from 1, numbers are finite, and an id lies below 2^53")
         except ValueError as error:
             raise PasserbyError(
                 f"{sequence.boxes}, line {number}: no frame,id,left,top,width,height ({error})"
