@@ -138,7 +138,11 @@ def test_truth_is_measured_and_reaches_no_loss(name: str, monkeypatch: pytest.Mo
 
 def test_precision_and_reliability_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make("isr")
-    found = logged(method, monkeypatch)
+    found, weights = logged(method, monkeypatch), {}
+    log = method.log
+    monkeypatch.setattr(
+        method, "log", lambda name, value, batch_size: (log(name, value), weights.update({name: batch_size}))
+    )
     people = torch.eye(4)
     # Anchors 0, 1 (frame 0) meet 2, 3 (frame 1); 0 is right, 1 is wrong, and of the pair in video 9 nobody knows.
     embedding = people[[0, 1, 0, 1, 2, 2]]
@@ -156,6 +160,8 @@ def test_precision_and_reliability_are_what_they_say(monkeypatch: pytest.MonkeyP
     assert log_p.exp().tolist() == pytest.approx([p] * 3)
     assert pairs.positive.tolist() == [2, 3, 5]
     assert found == pytest.approx({"reliability": p, "precision": 0.5, "reliability_right": p, "reliability_wrong": p})
+    # A mean over steps weighs each by the pairs that it is of.
+    assert weights == {"reliability": 3, "precision": 2, "reliability_right": 1, "reliability_wrong": 1}
 
 
 @pytest.mark.parametrize("name", ["isr", "cycas", "moco"])
