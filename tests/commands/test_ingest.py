@@ -1,6 +1,7 @@
 """passerby ingest: what people meet at the command line."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from passerby.commands.ingest import ingest
+from passerby.commands.ingest import _show, ingest
 from passerby.data.synthetic import write_street
+from passerby.data.video.film import FilmJob
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.errors import PasserbyError
@@ -55,6 +57,42 @@ def test_a_set_of_shards_with_a_summary_and_a_contact_sheet(
     sheet = Image.open(tmp_path / "contact.jpg")
     assert sheet.height == len(shards.shots) * (128 + 14 + 4)
     assert sheet.convert("L").getextrema()[0] < 60  # there is something on it
+
+
+def test_what_was_assumed_or_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["assumed_fps", "damaged", "crowded_frames", "doubles", "unreadable", "misfits"]
+    _show({"street": {name: number for number, name in enumerate(names, 11)}}, {"alley": "why"})
+    said = capsys.readouterr().out
+    for number, text in enumerate(
+        (
+            "frames a second were assumed",
+            "frames, or pieces",
+            "frames showed more",
+            "crops showed",
+            "crops",
+            "files are",
+        ),
+        11,
+    ):
+        assert re.search(rf"street: .*\b{number} {text}", said)
+    assert "skipped alley: why" in said
+    _show({"street": dict.fromkeys(names, 0)}, {})
+    assert "street:" not in capsys.readouterr().out
+
+
+def test_processors_are_shared_among_films(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, set[int]]] = []
+
+    def run_jobs(jobs: list[FilmJob], engine: str, workers: int, told: object) -> list[object]:
+        asked.append((workers, {job.threads for job in jobs}))
+        return []
+
+    monkeypatch.setattr("passerby.commands.ingest.run_jobs", run_jobs)
+    for processors, workers in ((8, None), (2, None), (8, 1)):
+        monkeypatch.setattr("os.cpu_count", lambda processors=processors: processors)
+        with pytest.raises(PasserbyError, match="no shot left a crop"):
+            ingest([films], tmp_path, SETTINGS, workers=workers, progress=False)
+    assert asked == [(2, {4}), (1, {2}), (1, {8})]
 
 
 def test_films_that_are_done_are_passed_over_and_others_join_them(films: Path, tmp_path: Path) -> None:

@@ -301,6 +301,7 @@ def test_the_published_recipe_says_the_published_settings() -> None:
     assert (recipe.optimizer.name, recipe.optimizer.lr) == ("adamw", 1e-4)
     assert (recipe.schedule.decay, recipe.schedule.warmup) == ("cosine", 0)
     assert (recipe.model.norm, recipe.model.embedding, recipe.model.last_stride_1) == ("isr", 512, True)
+    assert (recipe.data.augment.flip, recipe.data.augment.jitter) == (0.5, 0.8)
     swin = load_recipe("isr-swin")
     assert (swin.data.height, swin.data.width, swin.data.film.crops, swin.model.norm) == (224, 224, 28, "batch")
 
