@@ -63,7 +63,7 @@ def ingest(
     _check_detector(sources, settings)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        todo, skipped = _jobs(sources, out, settings, len(sources) == 1)
+        todo, skipped = _jobs(sources, out, settings)
         processors = os.cpu_count() or 2
         workers = max(1, min(workers or processors // 2, len(todo) or 1))
         threads = threads or max(2, processors // workers)
@@ -113,7 +113,7 @@ def _comes_without_boxes(source: Source) -> bool:
 
 
 def _jobs(
-    sources: Sequence[Source], out: Path, settings: IngestSettings, single: bool
+    sources: Sequence[Source], out: Path, settings: IngestSettings
 ) -> tuple[list[tuple[Source, str]], dict[str, str]]:
     """Films that are to be done, with their digests; and why others are not."""
     finished = {path.stem: read_listing(FilmListing, path) for path in sorted((out / "films").glob("*.json"))}
