@@ -69,7 +69,7 @@ def film_folder(tmp_path_factory: pytest.TempPathFactory) -> FilmFolder:
     ) -> Path:
         folder = tmp_path_factory.mktemp("shards") / name
         folder.mkdir()
-        with FilmWriter(folder, name, source="s", settings="t") as writer:
+        with FilmWriter(folder, name, source=f"{name}{seed}", settings="t") as writer:
             for shot in range(shots):
                 crops = [
                     _crop(name, shot, frame, index, frame * seconds, shot * people + index if truth else None, seed)

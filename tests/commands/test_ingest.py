@@ -1,6 +1,7 @@
 """passerby ingest: what people meet at the command line."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from passerby.commands.ingest import ingest
+from passerby.commands.ingest import _show, ingest
 from passerby.data.synthetic import write_street
+from passerby.data.video.film import FilmJob
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.errors import PasserbyError
@@ -57,6 +59,42 @@ def test_a_set_of_shards_with_a_summary_and_a_contact_sheet(
     assert sheet.convert("L").getextrema()[0] < 60  # there is something on it
 
 
+def test_what_was_assumed_or_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["assumed_fps", "damaged", "crowded_frames", "doubles", "unreadable", "misfits"]
+    _show({"street": {name: number for number, name in enumerate(names, 11)}}, {"alley": "why"})
+    said = capsys.readouterr().out
+    for number, text in enumerate(
+        (
+            "frames a second were assumed",
+            "frames, or pieces",
+            "frames showed more",
+            "crops showed",
+            "crops",
+            "files are",
+        ),
+        11,
+    ):
+        assert re.search(rf"street: .*\b{number} {text}", said)
+    assert "skipped alley: why" in said
+    _show({"street": dict.fromkeys(names, 0)}, {})
+    assert "street:" not in capsys.readouterr().out
+
+
+def test_processors_are_shared_among_films(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, set[int]]] = []
+
+    def run_jobs(jobs: list[FilmJob], engine: str, workers: int, told: object) -> list[object]:
+        asked.append((workers, {job.threads for job in jobs}))
+        return []
+
+    monkeypatch.setattr("passerby.commands.ingest.run_jobs", run_jobs)
+    for processors, workers in ((8, None), (2, None), (8, 1)):
+        monkeypatch.setattr("os.cpu_count", lambda processors=processors: processors)
+        with pytest.raises(PasserbyError, match="no shot left a crop"):
+            ingest([films], tmp_path, SETTINGS, workers=workers, progress=False)
+    assert asked == [(2, {4}), (1, {2}), (1, {8})]
+
+
 def test_films_that_are_done_are_passed_over_and_others_join_them(films: Path, tmp_path: Path) -> None:
     run(films / "street-00", tmp_path / "out")
     before = contents(tmp_path / "out")
@@ -65,6 +103,19 @@ def test_films_that_are_done_are_passed_over_and_others_join_them(films: Path, t
     assert all(after[name] == content for name, content in before.items() if name.endswith((".tar", "street-00.json")))
     run(films, tmp_path / "at-once")
     assert after == contents(tmp_path / "at-once")
+
+
+@pytest.mark.parametrize("kept", [None, 100])
+def test_a_tar_that_is_missing_or_cut_off_is_made_again(films: Path, tmp_path: Path, kept: int | None) -> None:
+    run(films, tmp_path)
+    whole = contents(tmp_path)
+    tar = tmp_path / "street-00-000000.tar"
+    if kept is None:
+        tar.unlink()
+    else:
+        tar.write_bytes(tar.read_bytes()[:kept])
+    run(films, tmp_path)
+    assert contents(tmp_path) == whole
 
 
 def test_of_identical_films_one_counts(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,6 +127,24 @@ def test_of_identical_films_one_counts(films: Path, tmp_path: Path, capsys: pyte
     assert list(skipped) == ["copy"]
     assert "the same film as 'street-00'" in skipped["copy"]
     assert "skipped copy" in capsys.readouterr().out
+
+
+def test_of_copies_with_other_boxes_one_counts(films: Path, tmp_path: Path) -> None:
+    copies = [tmp_path / "films" / f"street-00-{boxes}" for boxes in ("DPM", "SDP")]
+    for copy in copies:
+        subprocess.run(["mkdir", "-p", copy], check=True)
+        subprocess.run(["cp", "-r", *(films / "street-00").iterdir(), copy], check=True)
+        with (copy / "gt" / "gt.txt").open("a") as boxes:
+            boxes.write("1,99,1,1,20,60,1,1,1\n" if copy == copies[1] else "")
+    run(tmp_path / "films", tmp_path / "out")
+    assert [film.name for film in open_shards(tmp_path / "out").films] == ["street-00-DPM"]
+    run(copies[1], tmp_path / "out")  # later, and alone
+    assert [film.name for film in open_shards(tmp_path / "out").films] == ["street-00-DPM"]
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert "the same film as 'street-00-DPM'" in skipped["street-00-SDP"]
+    (copies[0] / "gt" / "gt.txt").write_text("")  # the boxes decide the crops all the same
+    with pytest.raises(PasserbyError, match="holds another film called 'street-00-DPM'"):
+        run(copies[0], tmp_path / "out")
 
 
 def test_other_settings_are_refused(films: Path, tmp_path: Path) -> None:
@@ -96,6 +165,9 @@ def test_nobody_is_said(films: Path, tmp_path: Path) -> None:
     with pytest.raises(PasserbyError, match=r"no shot left a crop; .*fewer than 50 people .*--min-people"):
         run(films, tmp_path, SETTINGS.model_copy(update={"min_people": 50}))
     assert json.loads((tmp_path / "summary.json").read_text())["films"]["street-00"]["shots_of_few"] == 3
+    nobody = SETTINGS.model_copy(update={"min_people": 0, "min_height": 96})
+    with pytest.raises(PasserbyError, match=r"no shot left a crop; shots with people in fewer than two frames are"):
+        run(films, tmp_path / "small", nobody)
 
 
 def test_a_bad_film_is_an_error_alone_and_a_skip_among_others(films: Path, tmp_path: Path) -> None:
@@ -110,9 +182,17 @@ def test_a_bad_film_is_an_error_alone_and_a_skip_among_others(films: Path, tmp_p
     (folder / "gt").mkdir()
     (folder / "gt" / "gt.txt").write_text("1,1,1,1,50,90\n")
     (folder / "film.mp4").write_text("no film")
-    ingest([folder, films], tmp_path / "out", SETTINGS, workers=1, progress=False)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / "seqinfo.ini").write_text("[Sequence]\nvideo=gone.mp4\n")
+    (gone / "gt").mkdir()
+    (gone / "gt" / "gt.txt").write_text("")
+    ingest([bad, folder, gone, films], tmp_path / "out", SETTINGS, workers=1, progress=False)
     skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert sorted(skipped) == ["bad", "gone", "seq"]
+    assert "seqinfo.ini: cannot be read" in skipped["bad"]
     assert "film.mp4: cannot be opened as a film" in skipped["seq"]
+    assert "gone.mp4: no such file" in skipped["gone"]
 
 
 def test_a_missing_detector_is_told_before_anything_is_written(films: Path, tmp_path: Path) -> None:
@@ -164,6 +244,7 @@ def test_the_command_line_says_what_is_wrong(
     for arguments, said in (
         ([str(tmp_path / "nowhere.mp4")], "no such film or folder"),
         ([str(tmp_path), "--fps", "0"], "--fps: Input should be greater than 0"),
+        ([str(tmp_path), "--fps", "inf"], "--fps: Input should be a finite number"),
         ([str(tmp_path), "--tracker", "magic"], "--tracker: Input should be 'sort', 'bytetrack' or 'ocsort'"),
     ):
         monkeypatch.setattr(sys, "argv", ["passerby", "ingest", *arguments, "--out", str(tmp_path / "out")])

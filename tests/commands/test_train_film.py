@@ -15,6 +15,7 @@ from passerby.commands.bench import bench
 from passerby.commands.bench_cell import BenchCell
 from passerby.commands.evaluate import evaluate
 from passerby.commands.train import train
+from passerby.commands.training_sources import FilmSources
 from passerby.errors import PasserbyError
 from passerby.methods import get_method
 from passerby.methods.isr import Isr
@@ -121,6 +122,14 @@ def test_a_budget_counts_crops(shards: Path, tmp_path: Path) -> None:
     assert card.steps == 4  # three shots of three people fill a super frame of 9: 27 crops
     with pytest.raises(PasserbyError, match=r"--budget quick fixes trainer\.max_crops"):
         load_recipe("isr-mobilenetv2", ["trainer.max_crops=7"], "quick")
+
+
+def test_what_cannot_be_drawn_whole_is_said(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = [f"data.shards={shards}", "data.film.crops=2", "data.film.share=0.5"]
+    FilmSources(load_recipe("isr-mobilenetv2", overrides), tmp_path, 0)
+    said = capsys.readouterr().err
+    assert "data.shards: 2 of 4 shots are left out: they have no two frames close enough in time, or are beyond" in said
+    assert "data.shards: 10 frames show more than 2 people; of these the largest count" in said
 
 
 def test_film_without_truth_trains_alike(film_folder: FilmFolder, shards: Path, trained: Path, tmp_path: Path) -> None:

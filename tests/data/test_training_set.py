@@ -190,7 +190,7 @@ def test_a_share_of_the_people_of_each_source(market: Market) -> None:
     assert len(drawn) > 4
 
 
-@pytest.mark.parametrize(("share", "most", "expected"), [(0.5, None, 4), (0.1, None, 1), (0.9, None, 7), (0.5, 3, 3)])
+@pytest.mark.parametrize(("share", "most", "expected"), [(0.5, None, 4), (0.05, None, 1), (0.85, None, 7), (0.5, 3, 3)])
 def test_a_share_of_the_images_of_each_person(market: Market, share: float, most: int | None, expected: int) -> None:
     samples = market(identities=3, cameras=2, shots=4)
     few = TrainingSet([("people", samples)], SMALL, most, 0, share_of_images=share)

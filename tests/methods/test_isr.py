@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -65,7 +66,8 @@ def plain_isr(method: Isr, embedding: Tensor, queue: Tensor, videos: list[int]) 
         terms = {j: math.exp(float(x[a] @ x[j]) / s.temperature) for j in others}
         reliabilities.append(terms[b] / sum(terms.values()))
         cosines = sorted(
-            (float(x[a] @ f) for f, v in zip(queue.double(), videos, strict=True) if v != VIDEO[a]), reverse=True
+            (float(x[a] @ f) for f, v in zip(queue.double(), videos, strict=True) if v != VIDEO[a]),
+            reverse=s.hardest == "similar",
         )
         hard = cosines[: s.negatives]
         contrast.append(sum(math.log(1 + math.exp(c)) for c in hard) / max(1, len(hard)))
@@ -77,7 +79,13 @@ def plain_isr(method: Isr, embedding: Tensor, queue: Tensor, videos: list[int]) 
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"gamma": 0, "temperature": 0.3}, {"candidates": "video", "gamma": 2}, {"queue_weight": 2, "negatives": 3}],
+    [
+        {},
+        {"gamma": 0, "temperature": 0.3},
+        {"candidates": "video", "gamma": 2},
+        {"queue_weight": 2, "negatives": 3},
+        {"hardest": "dissimilar", "negatives": 3},
+    ],
 )
 def test_isr_is_equations_1_to_6(settings: dict[str, Any]) -> None:
     method = make("isr", **settings)
@@ -94,12 +102,16 @@ def test_isr_is_equations_1_to_6(settings: dict[str, Any]) -> None:
     assert method.queue.video[:24].tolist() == [*VIDEO.tolist()] * 2
 
 
-def test_table_5_and_6_by_parameters() -> None:
-    plain, focal, queueless = make("isr", gamma=0), make("isr", pair_loss="focal", gamma=2), make("isr", queue_weight=0)
-    for method in (plain, focal, queueless):
-        method.load_state_dict(plain.state_dict(), strict=False)
-    first, second = (method.losses(batch())["pairs"] for method in (plain, focal))
-    assert float(second.detach()) < float(first.detach())
+@pytest.mark.parametrize("gamma", [2, 5])
+def test_table_6_is_the_focal_loss_of_the_pairs(gamma: int) -> None:
+    method = make("isr", pair_loss="focal", gamma=gamma)
+    _, log_p = method.mine(method.embed(batch().images), batch())
+    expected = torch.stack([-((1 - p.exp()) ** gamma) * p for p in log_p.double()]).mean()
+    assert float(method.losses(batch())["pairs"].detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
+
+
+def test_table_5_without_the_queue() -> None:
+    plain, queueless = make("isr"), make("isr", queue_weight=0)
     assert tuple(queueless.losses(batch())) == ("pairs",)
     assert not [name for name in queueless.state_dict() if name.startswith("queue")]
     assert "queue.features" in plain.state_dict()
@@ -126,7 +138,11 @@ def test_truth_is_measured_and_reaches_no_loss(name: str, monkeypatch: pytest.Mo
 
 def test_precision_and_reliability_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make("isr")
-    found = logged(method, monkeypatch)
+    found, weights = logged(method, monkeypatch), {}
+    log = method.log
+    monkeypatch.setattr(
+        method, "log", lambda name, value, batch_size: (log(name, value), weights.update({name: batch_size}))
+    )
     people = torch.eye(4)
     # Anchors 0, 1 (frame 0) meet 2, 3 (frame 1); 0 is right, 1 is wrong, and of the pair in video 9 nobody knows.
     embedding = people[[0, 1, 0, 1, 2, 2]]
@@ -144,6 +160,8 @@ def test_precision_and_reliability_are_what_they_say(monkeypatch: pytest.MonkeyP
     assert log_p.exp().tolist() == pytest.approx([p] * 3)
     assert pairs.positive.tolist() == [2, 3, 5]
     assert found == pytest.approx({"reliability": p, "precision": 0.5, "reliability_right": p, "reliability_wrong": p})
+    # A mean over steps weighs each by the pairs that it is of.
+    assert weights == {"reliability": 3, "precision": 2, "reliability_right": 1, "reliability_wrong": 1}
 
 
 @pytest.mark.parametrize("name", ["isr", "cycas", "moco"])
@@ -162,20 +180,21 @@ def test_gradients_reach_the_model_and_nothing_else(name: str) -> None:
 
 
 def test_cycas_is_the_mean_over_pairs_of_frames() -> None:
-    for candidates in ("all", "video"):
-        method = make("cycas", candidates=candidates)
+    for candidates, margin in (("all", 0.5), ("video", 0.2)):
+        method = make("cycas", candidates=candidates, margin=margin)
         embedding = method.embed(batch().images).detach()
         walks = []
         for f, g in ((0, 1), (0, 2), (1, 2)):
             for video in (None,) if candidates == "all" else (4, 9):
                 own = torch.ones(12, dtype=torch.bool) if video is None else video == VIDEO
-                walks.append(float(cycle_association(embedding[own & (f == FRAME)], embedding[own & (g == FRAME)])))
+                sides = embedding[own & (f == FRAME)], embedding[own & (g == FRAME)]
+                walks.append(float(cycle_association(*sides, margin)))
         loss = float(method.losses(batch())["cycle"].detach())
         assert loss == pytest.approx(sum(walks) / len(walks), rel=1e-3)
 
 
 def test_moco_is_infonce_against_the_keys_of_a_slow_copy() -> None:
-    method: Moco = make("moco", queue_length=20, momentum=0.75, projection=4)
+    method: Moco = make("moco", queue_length=20, momentum=0.75, projection=4, contrast_temperature=0.4)
     drawn = batch()
     drawn.second = batch(3)
     first = method.losses(drawn)["contrast"]
@@ -192,11 +211,30 @@ def test_moco_is_infonce_against_the_keys_of_a_slow_copy() -> None:
     keys = method.queue.features[[*range(12, 20), *range(4)]].double()
     expected = 0.0
     for i in range(12):
-        own = math.exp(float((query[i] @ keys[i]).detach()) / 0.2)
-        others = sum(math.exp(float((query[i] @ k).detach()) / 0.2) for k in queue.double())
+        own = math.exp(float((query[i] @ keys[i]).detach()) / 0.4)
+        others = sum(math.exp(float((query[i] @ k).detach()) / 0.4) for k in queue.double())
         expected -= math.log(own / (own + others)) / 12
     # The statistics of the batch norms moved on between the two forwards, the batch's own did not.
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_keys_are_of_a_copy_that_follows_in_its_weights_and_has_the_same_statistics() -> None:
+    method: Moco = make("moco", momentum=0.75)
+    method.model(batch().images)  # the statistics of its batch norms move
+    with torch.no_grad():
+        for parameter in [*method.model.parameters(), *method.head.parameters()]:
+            parameter.add_(0.1)
+    leading = [method.model, method.head]
+    before = [[p.clone() for p in kept.parameters()] for kept in (method.key_model, method.key_head)]
+    keys = method.keys(batch(3).images)
+    for copy, old, model in zip((method.key_model, method.key_head), before, leading, strict=True):
+        for own, was, other in zip(copy.parameters(), old, model.parameters(), strict=True):
+            torch.testing.assert_close(own, 0.75 * was + 0.25 * other)
+        for own, other in zip(copy.buffers(), model.buffers(), strict=True):
+            assert torch.equal(own, other)
+    # No key depends on the others of its batch.
+    alone = method.key_head(deepcopy(method.key_model).eval()(batch(3).images[:1]).embedding)
+    torch.testing.assert_close(keys[:1], torch.nn.functional.normalize(alone))
 
 
 def test_moco_sees_two_views() -> None:
@@ -263,6 +301,7 @@ def test_the_published_recipe_says_the_published_settings() -> None:
     assert (recipe.optimizer.name, recipe.optimizer.lr) == ("adamw", 1e-4)
     assert (recipe.schedule.decay, recipe.schedule.warmup) == ("cosine", 0)
     assert (recipe.model.norm, recipe.model.embedding, recipe.model.last_stride_1) == ("isr", 512, True)
+    assert (recipe.data.augment.flip, recipe.data.augment.jitter) == (0.5, 0.8)
     swin = load_recipe("isr-swin")
     assert (swin.data.height, swin.data.width, swin.data.film.crops, swin.model.norm) == (224, 224, 28, "batch")
 

@@ -69,6 +69,7 @@ def test_features_are_maxima_of_branches_and_their_stripes() -> None:
         ]
     assert seen.embedding.shape == (6, 8 * 256) == (6, built.dimension)
     torch.testing.assert_close(seen.embedding, torch.cat(expected, 1))
+    assert float(seen.embedding.min()) == 0  # behind a ReLU
     torch.testing.assert_close(seen.granularities.whole, torch.stack([each.amax((2, 3)) for each in maps], 1))
     assert torch.equal(seen.maps["last"], maps[0])
     embedded = built.embed(list(torch.rand(2, 96, 32, 3).numpy()))

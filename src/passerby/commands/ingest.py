@@ -14,14 +14,14 @@ from rich.table import Table
 from passerby.data.video.detector import load_detector
 from passerby.data.video.engines import Engine, Failure, run_jobs
 from passerby.data.video.film import FilmJob
-from passerby.data.video.listing import FilmListing, Listing, film_listing_path, read_listing
+from passerby.data.video.listing import Film, FilmListing, Listing, film_listing_path, read_listing
 from passerby.data.video.mot import open_mot
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.data.video.sheet import contact_sheet
-from passerby.data.video.sources import Source, find_sources
+from passerby.data.video.sources import Source, find_sources, shown_by
 from passerby.data.video.writer import merge_listings
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, explain_system_error
 from passerby.extras import import_extra
 from passerby.files import atomic_file, write_text
 
@@ -40,8 +40,8 @@ def ingest(
 ) -> Listing:
     """Ingests films into a set of shards, or into one that is there already.
 
-    Films that are finished there are passed over, one that was under way is taken up. Of two identical films the first one
-    counts: a person must not be a negative of the same picture.
+    Films that are finished there are passed over, one that was under way is taken up, one that lost a tar is done again.
+    Of films with the same pictures the first one counts: a person must not be a negative of the same picture.
 
     Args:
         paths: video files, MOT sequences, folders of crops, or folders of these.
@@ -63,7 +63,7 @@ def ingest(
     _check_detector(sources, settings)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        todo, skipped = _jobs(sources, out, settings, len(sources) == 1)
+        todo, skipped = _jobs(sources, out, settings)
         processors = os.cpu_count() or 2
         workers = max(1, min(workers or processors // 2, len(todo) or 1))
         threads = threads or max(2, processors // workers)
@@ -81,9 +81,10 @@ def ingest(
         write_text(out / SUMMARY, json.dumps({"films": counts, "skipped": skipped}, indent=1))
         _show(counts, skipped)
         if not listing.films:
+            few = f"with fewer than {settings.min_people:g} people (--min-people) or " if settings.min_people else ""
             raise PasserbyError(
-                f"{out}: no shot left a crop; shots with fewer than {settings.min_people:g} people are dropped "
-                "(--min-people), and so are people of whom the detector is not sure (--score)"
+                f"{out}: no shot left a crop; shots {few}with people in fewer than two frames are dropped, and people of "
+                "whom the detector is not sure are not counted (--score)"
             )
         with atomic_file(out / SHEET) as temporary:
             contact_sheet(open_shards(out)).save(temporary, "JPEG", quality=88)
@@ -99,36 +100,50 @@ def _check_detector(sources: Sequence[Source], settings: IngestSettings) -> None
         import_extra(module, "video")
     if settings.tracker is not None:
         import_extra("trackers", "tracks")
-    asked = settings.detector is not None
-    if asked or any(s.kind == "film" or (s.kind == "mot" and open_mot(s.path).boxes is None) for s in sources):
+    if settings.detector is not None or any(_comes_without_boxes(source) for source in sources):
         load_detector(settings.detector, settings.score)
 
 
+def _comes_without_boxes(source: Source) -> bool:
+    """Whether somebody must find the people in it; not in a sequence that cannot be opened, which is skipped later."""
+    try:
+        return source.kind == "film" or (source.kind == "mot" and open_mot(source.path).boxes is None)
+    except (PasserbyError, OSError):
+        return False
+
+
 def _jobs(
-    sources: Sequence[Source], out: Path, settings: IngestSettings, single: bool
+    sources: Sequence[Source], out: Path, settings: IngestSettings
 ) -> tuple[list[tuple[Source, str]], dict[str, str]]:
     """Films that are to be done, with their digests; and why others are not."""
     finished = {path.stem: read_listing(FilmListing, path) for path in sorted((out / "films").glob("*.json"))}
     _same_settings(out, finished, settings)
-    known = {listing.source: name for name, listing in finished.items()}
+    known = {shown_by(listing.source): name for name, listing in finished.items()}
     todo: list[tuple[Source, str]] = []
     skipped: dict[str, str] = {}
     for source in sources:
         try:
             digest = source.digest()
-        except PasserbyError as error:
-            skipped[source.name] = str(error)
+        except (PasserbyError, OSError) as error:
+            skipped[source.name] = explain_system_error(error) if isinstance(error, OSError) else str(error)
             continue
         if source.name in finished and finished[source.name].source != digest:
             raise PasserbyError(
                 f"{source.path}: {out} holds another film called '{source.name}'; rename one, or choose another --out"
             )
-        if known.get(digest, source.name) != source.name:
-            skipped[source.name] = f"{source.path}: the same film as '{known[digest]}'"
-        elif source.name not in finished:
+        first = known.setdefault(shown_by(digest), source.name)
+        if first != source.name:
+            skipped[source.name] = (
+                f"{source.path}: the same film as '{first}'; of copies the first counts, whatever boxes they come with"
+            )
+        elif source.name not in finished or not _tars_stand(out, finished[source.name].film):
             todo.append((source, digest))
-        known.setdefault(digest, source.name)
     return todo, skipped
+
+
+def _tars_stand(out: Path, film: Film) -> bool:
+    """Whether the tars of a film are there at their lengths; one that was damaged is removed and made again."""
+    return all((out / tar.name).is_file() and (out / tar.name).stat().st_size == tar.bytes for tar in film.tars)
 
 
 def _same_settings(out: Path, finished: dict[str, FilmListing], settings: IngestSettings) -> None:

@@ -2,17 +2,20 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from passerby.data.synthetic import DOMAINS, StreetFilm, shifted_domain, write_street
-from passerby.data.synthetic.camera import draw_cameras
+from passerby.data.synthetic.camera import Cameras, draw_cameras
+from passerby.data.synthetic.draws import Floats
+from passerby.data.synthetic.scene import Scene, paint_panorama
 from passerby.data.synthetic.sensor import develop
 from passerby.data.synthetic.street import StreetFrame, boxes_of
 from passerby.data.synthetic.street_camera import StreetCamera
 from passerby.data.synthetic.street_sprites import Sprite
-from passerby.data.synthetic.street_video import VIDEO
+from passerby.data.synthetic.street_video import VIDEO, street_domain
 from passerby.data.synthetic.street_walks import at, draw_ground, draw_walks
 from passerby.errors import PasserbyError
 
@@ -82,6 +85,42 @@ def test_shots_show_other_people_through_other_cameras(frames: list[StreetFrame]
     assert change > 2 * np.abs(frames[29].image.astype(int) - frames[28].image).mean()
 
 
+def test_shots_of_one_camera_show_other_walks() -> None:
+    domain = shifted_domain(1.0, 4)
+    again = film(shots=domain.cameras + 1, people=8)
+    assert again.camera_of(domain.cameras) == again.camera_of(0) == 0
+    first, later = again._walks[0], again._walks[domain.cameras]
+    assert not np.array_equal(first.moment, later.moment)
+
+
+def test_each_shot_is_of_its_camera_and_nobody_stands_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = shifted_domain(1.0, 4)
+    assert domain.scene.clutter > 0
+    assert domain.cameras > 1
+    noise: list[float] = []
+    clutter: list[float] = []
+
+    def camera(view: Floats, row: Cameras, seed: int) -> StreetCamera:
+        noise.extend(row.noise.tolist())
+        return StreetCamera(view, row, seed)
+
+    def panorama(scene: Scene, *rest: Any) -> Floats:
+        clutter.append(scene.clutter)
+        return paint_panorama(scene, *rest)
+
+    monkeypatch.setattr("passerby.data.synthetic.street.StreetCamera", camera)
+    monkeypatch.setattr("passerby.data.synthetic.street.paint_panorama", panorama)
+    list(film().frames([0, 30]))
+    assert noise == draw_cameras(domain, 7).noise[:2].tolist()
+    assert len(set(noise)) == 2
+    assert clutter == [0, 0]
+
+
+def test_films_are_of_places_of_their_own() -> None:
+    assert street_domain(0, 3) == street_domain(0, 3)
+    assert len({street_domain(film, seed).name for film in (0, 1) for seed in (3, 4)}) == 4
+
+
 def test_boxes_hold_the_people() -> None:
     """Where somebody walks, and only there, a frame differs from one without people."""
     with_people, empty = film(people=8), film(people=0)
@@ -142,6 +181,18 @@ def test_as_many_people_as_were_asked_for(people: float) -> None:
         walks = draw_walks(ground, 30.0, people, 0, rng)
         counts += [len(at(walks, ground, time).person) for time in np.arange(1, 30, 4.0)]
     assert np.mean(counts) == pytest.approx(people, rel=0.3)
+
+
+def test_some_come_back_the_way_they_went() -> None:
+    rng = np.random.default_rng(0)
+    walks = draw_walks(draw_ground((360, 640), 100.0, rng), 60.0, 12.0, 0, rng)
+    people, ways = np.unique(walks.person, return_counts=True)
+    assert set(ways) == {1, 2}
+    assert 0.05 < (ways == 2).mean() < 0.3
+    for person in people[ways == 2]:
+        there, back = np.flatnonzero(walks.person == person)
+        assert (walks.vx[there], walks.vz[there]) == (-walks.vx[back], -walks.vz[back])
+        assert walks.moment[back] > walks.moment[there]
 
 
 def test_the_farthest_come_first_and_look_where_they_go() -> None:

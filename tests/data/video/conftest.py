@@ -29,19 +29,24 @@ def quick() -> IngestSettings:
 
 @pytest.fixture
 def make_film(tmp_path: Path) -> MakeFilm:
-    """`make_film(times=...)` writes one grey frame at each time (thousandths of a second); frame n is of grey 20 + 8 (n mod 25)."""
+    """`make_film(times=...)` writes one frame at each time (thousandths of a second): frame n is grey, 20 + 8 (n mod 25) +- `grain`."""
     import av
 
-    def write(name: str = "film.mp4", times: Sequence[int] = range(0, 1000, 40), codec: str = "mpeg4") -> Path:
+    def write(
+        name: str = "film.mp4", times: Sequence[int] = range(0, 1000, 40), codec: str = "mpeg4", grain: int = 0
+    ) -> Path:
         path = tmp_path / name
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=25)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            stream.codec_context.time_base = Fraction(1, 1000)
+            stream.width, stream.height = 64, 48
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            # MPEG-2 knows no time between its frames.
+            stream.codec_context.time_base = Fraction(1, 25 if codec == "mpeg2video" else 1000)
             stream.codec_context.gop_size = 10
             stream.codec_context.qmin, stream.codec_context.qmax = 1, 2
             for number, time in enumerate(times):
-                picture = np.full((48, 64, 3), 20 + 8 * (number % 25), np.uint8)
+                noise = np.random.default_rng(number).integers(-grain, grain + 1, (48, 64, 3))
+                picture = (20 + 8 * (number % 25) + noise).astype(np.uint8)
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts, frame.time_base = time, Fraction(1, 1000)
                 container.mux(stream.encode(frame))

@@ -29,7 +29,7 @@ def test_instants_and_stretches(frames: list[int], join: int, seconds: float) ->
 
 
 def test_an_instant_takes_a_track_once(tmp_path: Path) -> None:
-    for name, colour in (("5_18.jpg", 10), ("5_20.jpg", 20), ("6_26.jpg", 30), ("7_27.jpg", 40), ("8_19.png", 50)):
+    for name, colour in (("5_18.jpg", 10), ("5_20.jpg", 20), ("6_26.jpg", 30), ("7_28.jpg", 40), ("8_19.png", 50)):
         crop(tmp_path, name, colour)
     (tmp_path / "9_21.jpg").write_bytes(b"no picture")
     (tmp_path / "readme.txt").write_text("")
@@ -41,6 +41,7 @@ def test_an_instant_takes_a_track_once(tmp_path: Path) -> None:
     assert (first.frame, first.time) == (18, 0.72)
     assert {p.identity for p in first.people} == {5, 6, 8}
     assert [p.identity for p in second.people] == [7]
+    assert (second.frame, second.time) == (27, 1.08)  # of the instant, not of its first crop
     assert counts == Counter(doubles=1, unreadable=1, frames=6)
     taken = {p.identity: p.jpeg for p in first.people}
     assert taken[5] == (tmp_path / "5_18.jpg").read_bytes()  # as it was
@@ -50,7 +51,24 @@ def test_an_instant_takes_a_track_once(tmp_path: Path) -> None:
     assert len(crowded.people) == 2
 
 
+def test_the_order_of_an_instant_does_not_give_the_tracks_away(tmp_path: Path) -> None:
+    for track in range(8):
+        crop(tmp_path, f"{track}_1.jpg", 30 * track)
+    found, _ = list_crops(tmp_path)
+    order = [p.identity or 0 for p in read_instant(found, 25.0, 1, 80, 90, Counter()).people]
+    assert sorted(order) == list(range(8))
+    assert order != list(range(8))
+
+
 def test_a_folder_without_crops_is_refused(tmp_path: Path) -> None:
     crop(tmp_path, "person.jpg")
     with pytest.raises(PasserbyError, match=r"no crops named TRACK_FRAME\.jpg"):
+        list_crops(tmp_path)
+
+
+def test_a_track_that_no_machine_counts_is_refused(tmp_path: Path) -> None:
+    crop(tmp_path, f"{2**63 - 1}_1.jpg")
+    assert list_crops(tmp_path)[0][0][1] == 2**63 - 1
+    crop(tmp_path, f"{2**63}_1.jpg")
+    with pytest.raises(PasserbyError, match=rf"{2**63}_1\.jpg: {2**63} is too large for the number of a track"):
         list_crops(tmp_path)

@@ -39,7 +39,7 @@ def graph(path: Path, output: np.ndarray, shape: tuple[object, ...] = (1, 3, HEI
 
 
 def anchors(decoded: bool) -> np.ndarray:
-    """Two people and a car that say they are there; all other anchors are unsure."""
+    """Two people, each twice, and a car that say they are there; all other anchors are unsure."""
     found = np.zeros((len(CELLS), 7), np.float32)
     found[:, 2:4] = -1.0
     if decoded:
@@ -49,6 +49,7 @@ def anchors(decoded: bool) -> np.ndarray:
         ((16, 4, 1), (70.4, 27.2, 16.0, 40.0), 0.5, 0.1),
         ((32, 1, 1), (48.0, 48.0, 30.0, 12.0), 0.1, 0.9),
         ((8, 3, 5), (27.0, 36.5, 10.0, 21.0), 0.7, 0.0),  # the first person again
+        ((16, 4, 2), (70.4, 37.2, 16.0, 40.0), 0.4, 0.0),  # the second, three fifths of the union shared
     ):
         row = found[CELLS.index((stride, x, y))]
         row[:] = (cx, cy, w, h, 1.0, score, car)
@@ -78,6 +79,9 @@ def test_the_picture_stands_in_the_upper_left_on_grey(tmp_path: Path, monkeypatc
     assert planes.shape == (1, 3, HEIGHT, WIDTH)
     assert planes[0, :, :48, :96].reshape(3, -1).T.tolist() == [[30, 20, 10]] * (48 * 96)  # blue, green, red
     assert (planes[0, :, 48:] == 114).all()
+    detector.detect(np.full((128, 96, 3), (10, 20, 30), np.uint8))  # a tall one
+    assert (seen[1][0, 0, :, :48] == 30).all()
+    assert (seen[1][0, :, :, 48:] == 114).all()
 
 
 def test_what_is_no_detector_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Engines: films side by side leave the same bytes as one after the other; a worker that is killed loses nothing."""
 
+import errno
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +13,8 @@ import pytest
 
 from passerby.data.synthetic import write_street
 from passerby.data.video.engines import Failure, run_jobs
-from passerby.data.video.film import FilmJob
+from passerby.data.video.film import FilmJob, ingest_film
+from passerby.data.video.listing import FilmListing
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.sources import find_sources
 
@@ -58,6 +61,30 @@ def test_one_bad_film_does_not_stop_the_others(films: Path, tmp_path: Path, quic
     assert isinstance(outcomes["bad"], Failure)
     assert "no such film" in outcomes["bad"].reason
     assert not isinstance(outcomes["street-00"], Failure)
+
+
+def test_a_film_that_the_system_refuses_does_not_stop_the_others(
+    films: Path, tmp_path: Path, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(code: int) -> Callable[..., FilmListing]:
+        def ingest(job: FilmJob, advance: object) -> FilmListing:
+            if job.source.name == "street-00":
+                raise OSError(code, os.strerror(code), "picture.jpg")
+            return ingest_film(job)
+
+        return ingest
+
+    todo = jobs(films, tmp_path / "out", quick)
+    with monkeypatch.context() as patch:
+        patch.setattr("passerby.data.video.engines.ingest_film", refuse(errno.EIO))
+        outcomes = {job.source.name: outcome for job, outcome in run_jobs(todo, "local", 1, silent)}
+    refused = outcomes["street-00"]
+    assert isinstance(refused, Failure)
+    assert re.search(r"street-00: picture\.jpg: input/output error", refused.reason)
+    assert not isinstance(outcomes["street-01"], Failure)
+    monkeypatch.setattr("passerby.data.video.engines.ingest_film", refuse(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):  # every film would meet it
+        list(run_jobs(todo, "local", 1, silent))
 
 
 @pytest.mark.slow

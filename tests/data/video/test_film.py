@@ -1,6 +1,7 @@
 """One film into shards: the right people at the right time, whatever kills it and however many threads look."""
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -13,11 +14,14 @@ from passerby.data.synthetic.street_video import VIDEO
 from passerby.data.video.boxes import Boxes, overlaps
 from passerby.data.video.crops import StoredCrop
 from passerby.data.video.film import FilmJob, ingest_film
+from passerby.data.video.frames import Frame
 from passerby.data.video.listing import FilmListing
+from passerby.data.video.look import looker
 from passerby.data.video.mot import open_mot, read_boxes
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import Shards, open_shards
 from passerby.data.video.sources import find_sources
+from passerby.data.video.stretch import Instant
 from passerby.data.video.writer import FilmWriter, merge_listings
 from passerby.errors import PasserbyError
 
@@ -133,9 +137,12 @@ def test_a_crops_folder_is_taken_up_too(tmp_path: Path, files: Files, monkeypatc
     for frame in range(0, 100, 5):
         for track in range(frame // 20, frame // 20 + 3):
             Image.new("RGB", (8, 16), (track * 20, frame, 0)).save(folder / f"{track}_{frame}.jpg")
-    settings = IngestSettings(min_people=1, stretch=1.0, fps=25.0, join=5)
+    (folder / "notes.txt").write_text("")
+    settings = IngestSettings(min_people=1, stretch=2.0, fps=12.5, join=5)
     listing, shards = ingest(folder, tmp_path / "once", settings)
-    assert [k.shot.start for k in shards.shots] == [0, 1, 2, 3]
+    assert [k.shot.start for k in shards.shots] == [0, 2, 4, 6]
+    assert listing.counts["misfits"] == 1
+    assert "assumed_fps" not in listing.counts
     assert all(frames.crops == (3,) * 5 for frames in listing.frames)
     assert {c.crop.identity for c in shards.read(0)} == {0, 1, 2, 3}
     finish = FilmWriter.add
@@ -149,6 +156,8 @@ def test_a_crops_folder_is_taken_up_too(tmp_path: Path, files: Files, monkeypatc
             ingest_film(job(folder, tmp_path / "twice", settings))
     ingest(folder, tmp_path / "twice", settings)
     assert files(tmp_path / "once") == files(tmp_path / "twice")
+    listing, _ = ingest(folder, tmp_path / "assumed", settings.model_copy(update={"fps": None}))
+    assert listing.counts["assumed_fps"] == 25
 
 
 class Everybody:
@@ -176,6 +185,48 @@ def test_time_and_not_frame_numbers_cuts_stretches(
     assert [k.shot.start for k in shards.shots] == [0, 2, 4]
     assert [k.shot.frames for k in shards.shots] == [27, 4, 4]
     assert [c.crop.time for c in shards.read(1)[::6]] == [2.0, 2.5, 3.0, 3.5]
+
+
+def test_the_second_of_two_recordings_is_a_shot_of_its_own(
+    make_film: MakeFilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finds(monkeypatch, 3)
+    film = make_film("film.mkv", range(0, 2000, 40))
+    film.write_bytes(2 * film.read_bytes())
+    _, shards = ingest(film, tmp_path / "out", IngestSettings(every=5, min_people=1, min_height=8, cut=255))
+    assert [(k.shot.start, k.shot.frames) for k in shards.shots] == [(0, 10), (2, 10)]
+
+
+def test_reading_does_not_run_far_ahead_of_looking_and_writing(
+    make_film: MakeFilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded so: by a few frames, and by the shots that are not yet written."""
+    read, ahead = 0, []
+
+    class Slow(Everybody):
+        def detect(self, image: np.ndarray) -> Boxes:
+            time.sleep(0.005)
+            return super().detect(image)
+
+    def advance(done: int, total: int | None) -> None:
+        nonlocal read
+        read = done
+
+    def look(frame: Frame) -> Instant:
+        instant = slow(frame)
+        ahead.append(read - frame.position.number)
+        return instant
+
+    monkeypatch.setattr("passerby.data.video.film.load_detector", lambda path, score: None)
+    settings = IngestSettings(every=1, min_people=1, min_height=8, stretch=0.39, cut=255)
+    slow = looker(settings, Slow(3), {})
+    monkeypatch.setattr("passerby.data.video.film.looker", lambda *_: look)
+    written: list[int] = []
+    monkeypatch.setattr(FilmWriter, "add", lambda writer, crops, state: written.append(read))
+    monkeypatch.setattr(FilmWriter, "finish", lambda writer, counts: None)
+    ingest_film(job(make_film(times=range(0, 4000, 40)), tmp_path / "out", settings, threads=1), advance)
+    assert max(ahead) <= 4
+    assert written == [20, 30, 40, 50, 60, 70, 80, 90, 100, 100]  # each when the next one has ended
 
 
 @pytest.mark.parametrize("shot", [1, 2, 3])
@@ -249,6 +300,35 @@ def test_a_detector_finds_people_and_truth_names_them(
             assert stored.crop.identity in (None, own.identity[row])
     named = [c.crop.identity is not None for shot in shards.stream() for c in shot]
     assert np.mean(named) > 0.8
+
+
+@pytest.mark.parametrize(("said", "asked", "later"), [("10", 50.0, 0.1), (None, 50.0, 0.02), (None, None, 0.04)])
+def test_pictures_run_as_the_sequence_says_or_as_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, asked: float | None, later: float
+) -> None:
+    finds(monkeypatch, 3)  # there are no boxes
+    pictures = tmp_path / "street" / "img1"
+    pictures.mkdir(parents=True)
+    for number in (1, 2):
+        Image.new("RGB", (200, 100)).save(pictures / f"{number}.png")
+    if said is not None:
+        (tmp_path / "street" / "seqinfo.ini").write_text(f"[Sequence]\nframeRate={said}\n")
+    settings = IngestSettings(every=1, min_people=1, min_height=8, fps=asked)
+    listing, shards = ingest(tmp_path / "street", tmp_path / "out", settings)
+    assert shards.frames(0).times == (0, later)
+    assert listing.counts.get("assumed_fps") == (25 if said is asked is None else None)
+
+
+def test_given_detections_count_from_the_least_score_on(tmp_path: Path) -> None:
+    folder = tmp_path / "street"
+    for part in ("img1", "det"):
+        (folder / part).mkdir(parents=True)
+    for number in (1, 2):
+        Image.new("RGB", (200, 100)).save(folder / "img1" / f"{number}.png")
+    lines = [f"{n},-1,{left},10,20,60,{score}" for n in (1, 2) for left, score in ((1, 0.4), (50, 0.39), (100, 0.9))]
+    (folder / "det" / "det.txt").write_text("\n".join(lines))
+    _, shards = ingest(folder, tmp_path / "out", IngestSettings(every=1, min_people=1))
+    assert [c.crop.score for c in shards.read(0)] == [0.4, 0.9] * 2
 
 
 def test_a_film_that_cannot_be_read_leaves_nothing(tmp_path: Path, quick: IngestSettings) -> None:

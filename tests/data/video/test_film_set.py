@@ -1,8 +1,11 @@
 """Shards as batches: the right crops on the right side, bounded memory, and any position again."""
 
+import shutil
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,8 +14,10 @@ import torch
 from passerby.data.images import Preprocessing
 from passerby.data.video.crops import Crop, StoredCrop
 from passerby.data.video.film_set import UNKNOWN, FilmLoader, FilmSet, _largest, steps_of_crops, steps_of_epochs
-from passerby.data.video.frame_pairs import FramePairSettings, Visit
+from passerby.data.video.frame_pairs import FramePairSettings, FramePlan, ShotFrames, Visit
+from passerby.data.video.listing import film_listing_path
 from passerby.data.video.shards import open_shards
+from passerby.data.video.writer import FilmWriter, merge_listings
 from passerby.errors import PasserbyError
 
 FilmFolder = Callable[..., Path]
@@ -69,6 +74,40 @@ def test_several_sets_count_through(shards: Path, film_folder: FilmFolder) -> No
     assert film_set(shards).digests == film_set(shards).digests == both.digests[:1]
 
 
+def test_films_count_through_sets_and_names(film_folder: FilmFolder, tmp_path: Path) -> None:
+    two = film_folder("one", shots=2)
+    shutil.copytree(film_folder("two", shots=2), two, dirs_exist_ok=True)
+    merge_listings(two, ["one", "two"])
+    namesake = shutil.copytree(film_folder("one", shots=2, seed=1), tmp_path / "namesake")
+    found = film_set(two, namesake).batch([Visit(shot, (0,)) for shot in range(6)], 0)
+    assert found.film[::3].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_frames_of_different_crowds_are_told_apart_and_the_largest_count(shards: Path, tmp_path: Path) -> None:
+    stored = open_shards(shards).read(2)
+    counts = [4, 1, 3, 0, 2]
+    kept = [c for frame, count in enumerate(counts) for c in stored[4 * frame : 4 * frame + count]]
+    with FilmWriter(tmp_path, "film", source="s", settings="t") as writer:
+        writer.add([StoredCrop(c.crop.model_copy(update={"shot": 0}), c.jpeg) for c in kept], {})
+        writer.finish({})
+    merge_listings(tmp_path, ["film"])
+    everybody = film_set(tmp_path).batch([Visit(0, (0, 1, 2, 3))], 0)
+    assert everybody.truth.tolist() == [8, 9, 10, 11, 8, 8, 9, 10, 8, 9]
+    assert everybody.frame.tolist() == [0] * 4 + [1] + [2] * 3 + [3] * 2
+    few = film_set(tmp_path, crops=2).batch([Visit(0, (0, 1, 2, 3))], 0)
+    assert few.truth.tolist() == [10, 11, 8, 9, 10, 8, 9]  # boxes grow with the number
+
+
+def test_a_film_that_two_sets_hold_is_named(shards: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    with pytest.raises(PasserbyError, match=r"the film 'film' in \S+/film is the film 'film' in \S+/copy; ingest all"):
+        film_set(shards, copy)
+    listing = film_listing_path(copy, "film")
+    listing.write_text(listing.read_text().replace('"source":"film0"', '"source":"film0-boxes"'))
+    with pytest.raises(PasserbyError, match="is the film 'film'"):  # the same pictures with boxes of their own
+        film_set(shards, copy)
+
+
 def test_memory_is_bounded_and_does_not_show(shards: Path) -> None:
     tight, roomy = film_set(shards), film_set(shards)
     tight._settings = tight._settings.model_copy(update={"memory": 0})
@@ -121,12 +160,24 @@ def test_steps_by_epochs_and_by_crops(shards: Path) -> None:
         assert counts[:steps].sum() >= crops > counts[: steps - 1].sum()
 
 
+def test_an_epoch_without_a_step_for_all_processes_is_passed_over() -> None:
+    shot = ShotFrames([0.0, 0.5, 1.0, 1.5], [1, 4, 2, 2])
+    plan = FramePlan([shot] * 3, FramePairSettings(crops=10, visits=1), 3, 2)
+    counts = [plan.crops(epoch).tolist() for epoch in range(50)]
+    assert counts[1] == []
+    later = next(epoch for epoch in range(1, 50) if counts[epoch])
+    assert steps_of_crops(plan, counts[0][0]) == 1
+    assert steps_of_crops(plan, counts[0][0] + 1) == 2
+    film = cast(FilmSet, SimpleNamespace(plan=plan))
+    assert list(FilmLoader(film, 2)._places()) == [(0, 0, 0), (1, later, 0)]
+
+
 def test_of_a_crowd_the_largest_count() -> None:
-    def crop(index: int, area: float | None) -> StoredCrop:
-        box = None if area is None else (0.0, 0.0, area, 1.0)
+    def crop(index: int, sides: tuple[float, float] | None) -> StoredCrop:
+        box = None if sides is None else (5.0, 7.0, 5 + sides[0], 7 + sides[1])
         return StoredCrop(Crop(film="f", shot=0, frame=0, index=index, time=0, box=box), b"")
 
-    boxed = [crop(n, area) for n, area in enumerate([3, 9, 1, 5])]
+    boxed = [crop(n, sides) for n, sides in enumerate([(3, 1), (3, 3), (1, 4), (4, 1.5)])]
     assert [stored.crop.index for stored in _largest(boxed, 2)] == [1, 3]
     assert _largest(boxed, 4) == boxed
     assert [stored.crop.index for stored in _largest([crop(n, None) for n in range(3)], 2)] == [0, 1]

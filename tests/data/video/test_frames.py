@@ -2,7 +2,8 @@
 
 import itertools
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ def level(image: np.ndarray) -> int:
 
 
 def test_every_frame_comes_once_with_its_time(make_film: MakeFilm) -> None:
+    assert FilmReader(make_film("film.mkv")).total == 25  # from its length: it does not count its frames
     reader = FilmReader(make_film())
     frames = [(f.position.number, f.position.time, level(f.image())) for f in reader.frames()]
     assert frames == [(n, pytest.approx(0.04 * n), n) for n in range(25)]
@@ -71,13 +73,58 @@ def test_reading_goes_on_in_the_middle(make_film: MakeFilm, name: str, at: int) 
     assert not list(FilmReader(path).frames(Position(150, 6.0)))
 
 
-def test_a_film_without_timestamps_runs_at_fps(make_film: MakeFilm) -> None:
+def test_reading_goes_on_without_decoding_what_lies_before(
+    make_film: MakeFilm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_film(times=range(0, 12_000, 40))
+    start = list(FilmReader(path).frames())[280].position
+    decoded: list[object] = []
+    pictures = FilmReader._pictures
+
+    def counted(reader: FilmReader, container: object) -> Iterator[tuple[object, int]]:
+        for picture in pictures(reader, container):
+            decoded.append(picture)
+            yield picture
+
+    monkeypatch.setattr(FilmReader, "_pictures", counted)
+    assert [f.position.number for f in FilmReader(path).frames(start)] == list(range(280, 300))
+    assert len(decoded) < 100
+
+
+def test_a_stamp_that_the_film_does_not_have_is_not_sought(make_film: MakeFilm) -> None:
+    path = make_film(times=range(0, 6000, 40))
+    whole = list(FilmReader(path).frames())
+    assert whole[140].position.stamp is not None
+    start = replace(whole[140].position, stamp=whole[140].position.stamp + 1)
+    rest = list(FilmReader(path).frames(start))
+    assert [level(f.image()) for f in rest] == [level(f.image()) for f in whole[140:]]
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("ts", "mpeg4"), ("mpg", "mpeg2video"), ("mkv", "mpeg4")])
+def test_reading_goes_on_before_and_behind_the_seam_of_two_recordings(
+    make_film: MakeFilm, tmp_path: Path, ending: str, codec: str
+) -> None:
+    # With grain, since small frames that share a packet of .mpg have no stamps of their own.
+    parts = [make_film(f"{n}.{ending}", range(0, 1000 * n, 40), codec, grain=15).read_bytes() for n in (6, 9)]
+    path = tmp_path / f"two.{ending}"
+    path.write_bytes(b"".join(parts))
+    whole = list(FilmReader(path).frames())
+    assert whole[150].leaps
+    assert len(whole) == 375
+    for at in (110, 149, 160, 300):
+        rest = list(FilmReader(path).frames(whole[at].position))
+        assert [f.position for f in rest] == [f.position for f in whole[at:]]
+        assert [level(f.image()) for f in rest] == [level(f.image()) for f in whole[at:]]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("film.264", "libx264"), ("film.mjpeg", "mjpeg")])
+def test_a_film_without_timestamps_runs_at_fps(make_film: MakeFilm, name: str, codec: str) -> None:
     av = pytest.importorskip("av")
     try:
-        av.codec.Codec("libx264", "w")
+        av.codec.Codec(codec, "w")
     except av.codec.codec.UnknownCodecError:
-        pytest.skip("this build of FFmpeg writes no H.264, the stream without timestamps")
-    path = make_film("film.264", codec="libx264")
+        pytest.skip(f"this build of FFmpeg has no {codec}")
+    path = make_film(name, codec=codec)
     reader = FilmReader(path)
     whole = list(reader.frames())
     assert [f.position.time for f in whole] == pytest.approx([0.04 * n for n in range(25)])
@@ -123,6 +170,18 @@ def test_what_cannot_be_decoded_is_counted_before_the_next_frame(make_film: Make
     assert sum(lost) > 0
     assert len(frames) + sum(lost) == 100
     assert not any(frame.picture.is_corrupt for frame in frames)
+
+
+def test_what_cannot_be_decoded_behind_the_last_frame_is_counted_too(make_film: MakeFilm) -> None:
+    path = make_film("film.mp4", range(0, 4000, 40))
+    content = bytearray(path.read_bytes())
+    end = content.find(b"moov") - 4  # of the frames
+    content[end - 1000 : end] = np.random.default_rng(0).bytes(1000)
+    path.write_bytes(bytes(content))
+    reader = FilmReader(path)
+    frames = list(reader.frames())
+    assert reader.counts["damaged"] > 0
+    assert len(frames) + sum(frame.lost for frame in frames) + reader.counts["damaged"] == 100
 
 
 def test_what_is_no_film_is_refused(tmp_path: Path, make_film: MakeFilm) -> None:

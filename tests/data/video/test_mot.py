@@ -38,9 +38,12 @@ def test_truth_counts_from_one_and_knows_who_counts(tmp_path: Path) -> None:
 
 
 def test_detections_have_scores_and_no_names(tmp_path: Path) -> None:
-    boxes = read_boxes(open_mot(sequence(tmp_path / "a", "2,-1,1,1,10,20,0.75,-1,-1,-1\n2,-1,1,1,10,20,54.2\n", "det")))
+    boxes = read_boxes(open_mot(sequence(tmp_path / "a", "2,-1,1,1,10,20,0.75,-1,-1,-1\n2,-1,1,1,10,20\n", "det")))
     assert boxes[1].identity is None
     assert boxes[1].score.tolist() == [0.75, 1.0]
+    # On another scale none can be held against --score.
+    boxes = read_boxes(open_mot(sequence(tmp_path / "b", "2,-1,1,1,10,20,0.75\n2,-1,1,1,10,20,-0.3\n", "det")))
+    assert boxes[1].score.tolist() == [1.0, 1.0]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -48,14 +51,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_boxes(open_mot(sequence(tmp_path / "a", "1,1,1,1,1,1\n1,2,three\n")))
     with pytest.raises(PasserbyError, match=r"line 1: .*counts from 1"):
         read_boxes(open_mot(sequence(tmp_path / "b", "0,1,1,1,1,1\n")))
+    with pytest.raises(PasserbyError, match=r"line 1: .*an id lies below 2\^53"):
+        read_boxes(open_mot(sequence(tmp_path / "large", f"1,{2**63},1,1,1,1\n")))
     latin = sequence(tmp_path / "latin", "")
     (latin / "gt" / "gt.txt").write_bytes(b"1,1,1,1,1,1 \xe9\n")
     with pytest.raises(PasserbyError, match=r"gt\.txt: cannot be read"):
         read_boxes(open_mot(latin))
     with pytest.raises(PasserbyError, match=r"seqinfo\.ini: cannot be read"):
         open_mot(sequence(tmp_path / "c", "", info="frameRate 3"))
-    with pytest.raises(PasserbyError, match="must be above 0"):
-        open_mot(sequence(tmp_path / "d", "", info="[Sequence]\nframeRate=0\n"))
+    for rate in ("0", "inf", "nan"):
+        with pytest.raises(PasserbyError, match="must be above 0, and finite"):
+            open_mot(sequence(tmp_path / rate, "", info=f"[Sequence]\nframeRate={rate}\n"))
     (tmp_path / "e" / "gt").mkdir(parents=True)
     (tmp_path / "e" / "gt" / "gt.txt").write_text("")
     assert is_mot(tmp_path / "e")

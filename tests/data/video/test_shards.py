@@ -131,7 +131,7 @@ def test_a_kill_within_a_write_changes_no_byte(tmp_path: Path, torn: str) -> Non
     journal, parts = folder / "films" / "street.journal", sorted(folder.glob("*.part"))
     if torn in ("tar", "both"):
         with parts[-1].open("ab") as stream:
-            stream.write(b"half a member")
+            stream.write(b"half a member" * 10_000)
     if torn in ("journal", "both"):
         with journal.open("ab") as stream:
             stream.write(b'{"shot":{"number":3,"ta')
@@ -139,17 +139,22 @@ def test_a_kill_within_a_write_changes_no_byte(tmp_path: Path, torn: str) -> Non
         parts[-1].with_name(f"street-{len(parts):06d}.tar.part").write_bytes(b"begun")
     if torn == "renamed":
         parts[0].replace(parts[0].with_suffix(""))
+    with FilmWriter(folder, "street", source="s", settings="t") as writer:
+        assert writer.state == {"next": 3}  # taken up, not done again
     write(folder)
     assert files(tmp_path / "once") == files(folder)
 
 
-@pytest.mark.parametrize("lost", ["part", "journal", "settings"])
+@pytest.mark.parametrize("lost", ["part", "end", "journal", "settings"])
 def test_what_cannot_be_taken_up_is_done_again(tmp_path: Path, lost: str) -> None:
     write(tmp_path / "once")
     folder = tmp_path / "twice"
     write(folder, upto=3)
     if lost == "part":
         sorted(folder.glob("*.part"))[0].unlink()
+    if lost == "end":
+        last = sorted(folder.glob("*.part"))[-1]
+        last.write_bytes(last.read_bytes()[:-1000])
     if lost == "journal":
         (folder / "films" / "street.journal").unlink()
     if lost == "settings":

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from passerby.data.video.settings import IngestSettings
 from passerby.data.video.sources import find_sources
 from passerby.errors import PasserbyError
 
@@ -19,7 +20,7 @@ def test_folders_stand_for_what_is_in_them(tmp_path: Path, street: Path) -> None
     film(tmp_path / "b film.mp4")
     film(tmp_path / "a.MKV")
     film(tmp_path / "notes.txt")
-    (tmp_path / "seq" / "img1").mkdir(parents=True)
+    (tmp_path / "seq.01" / "img1").mkdir(parents=True)
     crops = tmp_path / "cut"
     crops.mkdir()
     Image.new("RGB", (8, 16)).save(crops / "3_17.jpg")
@@ -28,7 +29,7 @@ def test_folders_stand_for_what_is_in_them(tmp_path: Path, street: Path) -> None
         ("film", "a"),
         ("film", "b-film"),
         ("crops", "cut"),
-        ("mot", "seq"),
+        ("mot", "seq-01"),
         ("mot", "street-00"),
     ]
     # A file is a film when it is named, whatever it is called; opening it tells.
@@ -52,6 +53,12 @@ def test_digests_tell_films_apart(tmp_path: Path) -> None:
     before = find_sources([folder])[0].digest()
     Image.new("RGB", (8, 16)).save(folder / "3_18.jpg")
     assert find_sources([folder])[0].digest() != before
+
+
+def test_settings_name_a_detector_by_its_bytes(tmp_path: Path) -> None:
+    detectors = [film(tmp_path / f"{n}.onnx", c) for n, c in (("a", b"1"), ("b", b"1"), ("c", b"2"))]
+    digests = [IngestSettings(detector=path).digest() for path in detectors]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_digests_tell_pictures_of_one_name_and_length_apart(tmp_path: Path) -> None:

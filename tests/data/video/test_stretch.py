@@ -56,12 +56,12 @@ def test_the_surest_people_of_a_crowd_are_kept_from_left_to_right() -> None:
     rng = np.random.default_rng(0)
     left = rng.permutation(100).astype(float) * 10
     boxes = Boxes(np.stack([left, left * 0, left + 20, left * 0 + 60], axis=1), rng.permutation(100) / 100)
-    kept, crowded = choose(boxes, IngestSettings(max_people=80))
+    kept, crowded = choose(boxes, IngestSettings(max_people=80, score=0))
     assert crowded
     assert len(kept) == 80
     assert kept.score.min() == pytest.approx(0.2)
     assert (np.diff(kept.xyxy[:, 0]) > 0).all()
-    assert not choose(kept, IngestSettings(max_people=80))[1]
+    assert not choose(kept, IngestSettings(max_people=80, score=0))[1]
 
 
 def test_small_people_are_left_out() -> None:

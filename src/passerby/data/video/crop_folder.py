@@ -30,12 +30,15 @@ def list_crops(folder: Path) -> tuple[list[Named], int]:
     """The crops of a folder in order of frame and track, and how many other files lie there.
 
     Raises:
-        PasserbyError: when there are no crops.
+        PasserbyError: when there are no crops, or a track's number is too large.
     """
     named = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
     found = sorted((int(m[2]), int(m[1]), path) for m, path in named if m)
     if not found:
         raise PasserbyError(f"{folder}: holds no crops named TRACK_FRAME.jpg")
+    _, track, path = max(found, key=lambda named: named[1])
+    if track >= 2**63:
+        raise PasserbyError(f"{path}: {track} is too large for the number of a track; count tracks below 2^63")
     return found, len(named) - len(found)
 
 

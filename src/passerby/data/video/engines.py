@@ -1,5 +1,6 @@
 """Several films side by side: in processes of this machine, or as Ray tasks on many. Every film has one writer."""
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from passerby.data.video.film import FilmJob, ingest_film
 from passerby.data.video.listing import FilmListing
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, explain_system_error
 from passerby.extras import import_extra
 
 Engine = Literal["local", "ray"]
@@ -25,6 +26,7 @@ _RETRIES = 3
 _IN_FLIGHT = 256
 """Tasks that Ray is asked to wait for at a time; of tens of thousands each look would take long."""
 _TELL_EVERY = 0.25
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def run_jobs(jobs: Sequence[FilmJob], engine: Engine, workers: int, told: Told) 
 
     Raises:
         PasserbyError: when a worker process died, or Ray is not installed.
+        OSError: when the disk is full.
     """
     if engine == "ray":
         return _with_ray(jobs, workers)
@@ -57,7 +60,7 @@ def run_jobs(jobs: Sequence[FilmJob], engine: Engine, workers: int, told: Told) 
 
 
 def _attempt(job: FilmJob, told: Told) -> FilmListing | Failure:
-    """One film; bad input is an outcome, everything else an exception."""
+    """One film; bad input is an outcome, and so is what the system refuses; everything else is an exception."""
     last = 0.0
 
     def advance(done: int, total: int | None) -> None:
@@ -71,6 +74,10 @@ def _attempt(job: FilmJob, told: Told) -> FilmListing | Failure:
         return ingest_film(job, advance)
     except PasserbyError as error:
         return Failure(str(error))
+    except OSError as error:
+        if error.errno in _NO_ROOM:  # the next film would fare no better
+            raise
+        return Failure(f"{job.source.path}: {explain_system_error(error)}")
 
 
 _queue: Any = None

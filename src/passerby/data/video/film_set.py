@@ -19,6 +19,7 @@ from passerby.data.images import Pixels, Preprocessing, to_tensor
 from passerby.data.video.crops import StoredCrop
 from passerby.data.video.frame_pairs import FramePairSettings, FramePlan, Ints, ShotFrames, Visit
 from passerby.data.video.shards import Shards, open_shards
+from passerby.data.video.sources import shown_by
 from passerby.errors import PasserbyError
 
 _MANY_SHOTS = 20_000
@@ -79,7 +80,7 @@ class FilmSet:
             processes: how many train together, each on super frames of its own.
 
         Raises:
-            PasserbyError: when there is no set, one stands twice, or no shot can be drawn from.
+            PasserbyError: when there is no set, one stands twice, two hold the same film, or no shot can be drawn from.
         """
         if not folders:
             raise PasserbyError(
@@ -95,8 +96,16 @@ class FilmSet:
         self._films = np.unique(films, axis=0, return_inverse=True)[1]
         few = len(self._shots) < _MANY_SHOTS
         listed = []
+        first: dict[str, tuple[Path, str]] = {}
         for shards, number in track(self._shots, "reading listings", transient=True, disable=few):
             frames = shards.frames(number)
+            here = shards.folder, shards.shots[number].film.name
+            there = first.setdefault(shown_by(shards.source(number)), here)
+            if there != here:  # its people would be negatives of themselves
+                raise PasserbyError(
+                    f"data.shards: the film '{there[1]}' in {there[0]} is the film '{here[1]}' in {here[0]}; "
+                    "ingest all films into one set, which takes each once, or leave out one of the two sets"
+                )
             # As arrays: the numbers of millions of frames as objects would fill the memory.
             listed.append(ShotFrames(np.array(frames.times), np.array(frames.crops)))
         self.plan = FramePlan(listed, settings, seed, processes)
@@ -248,10 +257,11 @@ def steps_of_crops(plan: FramePlan, crops: int) -> int:
     """The fewest steps that see so many crops, all processes together."""
     seen = steps = epoch = 0
     while True:
-        total = seen + np.cumsum(plan.crops(epoch))
+        # Begun with 0: an epoch after the first may have too few super frames for a step of all processes.
+        total = seen + np.cumsum(np.append(0, plan.crops(epoch)))
         if total[-1] >= crops:
-            return steps + int(np.searchsorted(total, crops)) + 1
-        seen, steps, epoch = int(total[-1]), steps + len(total), epoch + 1
+            return steps + int(np.searchsorted(total, crops))
+        seen, steps, epoch = int(total[-1]), steps + len(total) - 1, epoch + 1
 
 
 def _largest(crops: list[StoredCrop], most: int) -> list[StoredCrop]:

@@ -157,6 +157,11 @@ class FilmReader:
         self.counts: dict[str, float] = {}
         with self._open() as container:
             stream = container.streams.video[0]
+            flags = self._av.format.Flags
+            # Such a file may hold two recordings, each with its own time: a search by time leads into either.
+            self._can_seek = not container.format.flags & (flags.ts_discont.value | flags.no_timestamps.value)
+            # A row of JPEG files has no time; FFmpeg invents 25 frames a second.
+            self._has_time = container.format.name != "mjpeg"
             rate = float(stream.average_rate or self._fps)
             seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
             self.total: int | None = stream.frames or round(seconds * rate) or None
@@ -167,7 +172,7 @@ class FilmReader:
         Raises:
             PasserbyError: when not one frame can be decoded.
         """
-        if start is not None and start.stamp is not None and start.time > 2 * _BEFORE:
+        if self._can_seek and start is not None and start.stamp is not None and start.time > 2 * _BEFORE:
             with self._open() as container:
                 found = self._sought(container, start, start.stamp)
                 if found is not None:
@@ -226,7 +231,8 @@ class FilmReader:
         clock: Clock | None = None
         leapt = False
         for picture, lost in pictures:
-            seconds = None if picture.pts is None else float(picture.pts * stream.time_base)
+            stamp = picture.pts if self._has_time else None
+            seconds = None if stamp is None else float(stamp * stream.time_base)
             if clock is None:
                 stamped = seconds is not None
                 if not stamped and not self._fps_known:
@@ -236,8 +242,8 @@ class FilmReader:
             time, leaps = clock.tick(seconds)
             leapt |= leaps
             # A stamp may come twice in a film whose time ran backwards: there one cannot seek.
-            stamp = None if leapt else picture.pts
-            yield FilmFrame(Position(number, round(time, 6), stamp, clock.offset), leaps, lost, picture)
+            position = Position(number, round(time, 6), None if leapt else stamp, clock.offset)
+            yield FilmFrame(position, leaps, lost, picture)
             number += 1
 
     def _pictures(self, container: Any) -> Iterator[tuple[Any, int]]:

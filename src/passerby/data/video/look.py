@@ -51,10 +51,11 @@ def choose(boxes: Boxes, settings: IngestSettings) -> tuple[Boxes, bool]:
 
     Args:
         boxes: of a frame, within it.
-        settings: least height and most people.
+        settings: least height and score, and most people.
     """
     width, height = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).T
-    boxes = boxes.take((height >= settings.min_height) & (width >= _NARROWEST))
+    large = (height >= settings.min_height) & (width >= _NARROWEST)
+    boxes = boxes.take(large & (boxes.score >= settings.score))
     crowded = len(boxes) > settings.max_people
     if crowded:
         boxes = boxes.take(np.argsort(-boxes.score, kind="stable")[: settings.max_people])

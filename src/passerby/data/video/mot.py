@@ -14,6 +14,8 @@ VISIBLE = 0.3
 
 _PERSON = 1
 _ABSENT = -1
+_NO_ID = 2**53
+"""From here on floats do not tell whole numbers apart."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ def open_mot(folder: Path) -> MotSequence:
         fps = info.getfloat("Sequence", "frameRate", fallback=None)
     except (configparser.Error, ValueError) as error:
         raise PasserbyError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if fps is not None and not fps > 0:
-        raise PasserbyError(f"{path}: frameRate={fps:g} must be above 0")
+    if fps is not None and not 0 < fps < np.inf:
+        raise PasserbyError(f"{path}: frameRate={fps:g} must be above 0, and finite")
     pictures = folder / info.get("Sequence", "imDir", fallback="img1")
     named = info.get("Sequence", "video", fallback="")
     film = folder / named if named else None
@@ -73,7 +75,8 @@ def read_boxes(sequence: MotSequence) -> dict[int, Boxes]:
     """The boxes of each frame, counted from 0.
 
     Of `gt.txt` these are people (class 1, or no class at all) that count, and are visible by 0.3 where that is said; their
-    score is 1. Of `det.txt` it is every box, with its score where that lies in 0..1, else 1.
+    score is 1. Of `det.txt` it is every box, with its score; where not all of them lie in 0..1, as DPM's do not, nobody
+    knows what they mean, and all are 1.
 
     Raises:
         PasserbyError: naming the file, or the first line, that cannot be read.
@@ -92,19 +95,20 @@ def read_boxes(sequence: MotSequence) -> dict[int, Boxes]:
             values = [float(v) for v in line.replace(" ", ",").split(",") if v]
             frame, who, left, top, width, height = values[:6]
             rest = values[6:]
-            if not np.isfinite(values).all() or frame < 1:
-                raise ValueError("a frame counts from 1, numbers are finite")
+            if not np.isfinite(values).all() or frame < 1 or abs(who) >= _NO_ID:
+                raise ValueError("a frame counts from 1, numbers are finite, and an id lies below 2^53")
         except ValueError as error:
             raise PasserbyError(
                 f"{sequence.boxes}, line {number}: no frame,id,left,top,width,height ({error})"
             ) from error
         if sequence.has_truth and not _counts(rest):
             continue
-        score = rest[0] if not sequence.has_truth and rest and 0 <= rest[0] <= 1 else 1.0
+        score = rest[0] if rest and not sequence.has_truth else 1.0
         # Pixels count from 1 there.
         box = [left - 1, top - 1, left - 1 + width, top - 1 + height]
         rows.setdefault(int(frame) - 1, []).append((int(who), box, score))
-    return {frame: _boxes(found, sequence.has_truth) for frame, found in rows.items()}
+    scored = all(0 <= score <= 1 for found in rows.values() for _, _, score in found)
+    return {frame: _boxes(found, sequence.has_truth, scored) for frame, found in rows.items()}
 
 
 def _counts(rest: list[float]) -> bool:
@@ -113,7 +117,7 @@ def _counts(rest: list[float]) -> bool:
     return flag != 0 and int(kind) in (_PERSON, _ABSENT) and (visible < 0 or visible >= VISIBLE)
 
 
-def _boxes(found: list[tuple[int, list[float], float]], truth: bool) -> Boxes:
+def _boxes(found: list[tuple[int, list[float], float]], truth: bool, scored: bool) -> Boxes:
     xyxy: Floats = np.array([box for _, box, _ in found], np.float32)
-    score = np.array([score for _, _, score in found], np.float32)
+    score = np.array([score if scored else 1.0 for _, _, score in found], np.float32)
     return Boxes(xyxy, score, np.array([who for who, _, _ in found], np.int64) if truth else None)

@@ -30,7 +30,7 @@ class IngestSettings(BaseModel):
     """Longest shot in seconds; longer ones are cut, so that a fixed camera too has several."""
     cut: float = Field(THRESHOLD, gt=0)
     """PySceneDetect's threshold."""
-    fps: float | None = Field(None, gt=0)
+    fps: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Frames a second where the film does not say."""
     join: int = Field(1, ge=1)
     """Frames of ready-made crops that make one instant."""

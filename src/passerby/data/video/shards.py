@@ -78,6 +78,20 @@ class Shards:
             PasserbyError: when the film's listing is missing or does not fit.
         """
         film = self.shots[shot].film
+        return self._listing(film).frames[shot - self._first[film.name]]
+
+    def source(self, shot: int) -> str:
+        """The digest of what the shot's film was made from, as `Source.digest` gives it.
+
+        Args:
+            shot: position in `shots`.
+
+        Raises:
+            PasserbyError: when the film's listing is missing or does not fit.
+        """
+        return self._listing(self.shots[shot].film).source
+
+    def _listing(self, film: Film) -> FilmListing:
         listing = self._listings.pop(film.name, None)
         if listing is None:
             path = film_listing_path(self.folder, film.name)
@@ -87,7 +101,7 @@ class Shards:
         self._listings[film.name] = listing  # the one used last stands last
         while len(self._listings) > _OPEN_LISTINGS:
             self._listings.popitem(last=False)
-        return listing.frames[shot - self._first[film.name]]
+        return listing
 
     def read(self, shot: int, frames: Sequence[int] | None = None) -> list[StoredCrop]:
         """The crops of a shot, or of some of its frames.
@@ -137,12 +151,13 @@ def _blocks(path: Path, key: ShotKey, blocks: Sequence[tuple[int, int, int]]) ->
                     raise ValueError(f"{len(found)} crops instead of {expected}")
                 crops += found
     except FileNotFoundError as error:
-        raise PasserbyError(f"{path}: is missing; copy it again, or make the shards again") from error
+        raise PasserbyError(f"{path}: {_MISSING}") from error
     except (tarfile.TarError, ValueError) as error:
         raise PasserbyError(f"{path}: {_DAMAGED} (byte {begin}: {error})") from error
     return crops
 
 
+_MISSING = "is missing; copy it again, or run the ingest again"
 _DAMAGED = "is damaged; copy it again, or remove it and run the ingest again"
 
 
@@ -182,7 +197,7 @@ def open_shards(folder: Path) -> Shards:
         for tar in film.tars:
             path = folder / tar.name
             if not path.is_file():
-                raise PasserbyError(f"{path}: is missing; copy it again, or make the shards again")
+                raise PasserbyError(f"{path}: {_MISSING}")
             if path.stat().st_size != tar.bytes:
                 raise PasserbyError(f"{path}: {_DAMAGED} ({path.stat().st_size} bytes instead of {tar.bytes})")
     shards = Shards(folder, listing)

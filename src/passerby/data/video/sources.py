@@ -51,17 +51,26 @@ class Source:
     name: str
 
     def digest(self) -> str:
-        """Names what is read: by its bytes for a film, by names and bytes for a folder's pictures."""
+        """Names what is read: by its bytes for a film, by names and bytes for a folder's pictures.
+
+        What a MOT sequence says of its pictures is named behind a dash; see `shown_by`.
+        """
         if self.kind == "film":
             return sha256(self.path)
         if self.kind == "mot":
             sequence = open_mot(self.path)
             parts = [p.read_bytes() for p in (sequence.folder / "seqinfo.ini", sequence.boxes) if p and p.is_file()]
+            said = hashlib.sha256(b"\0".join(parts)).hexdigest()
             if sequence.film is not None:
-                return hashlib.sha256(b"\0".join([*parts, sha256(sequence.film).encode()])).hexdigest()
+                return f"{sha256(sequence.film)}-{said}"
             assert sequence.pictures is not None
-            return _listing_digest(sequence.pictures, b"\0".join(parts))
-        return _listing_digest(self.path, b"")
+            return f"{_listing_digest(sequence.pictures)}-{said}"
+        return _listing_digest(self.path)
+
+
+def shown_by(digest: str) -> str:
+    """The part of a source's digest that names its pictures: MOT17 has every sequence three times, with other boxes."""
+    return digest.partition("-")[0]
 
 
 def find_sources(paths: Sequence[Path]) -> list[Source]:
@@ -118,8 +127,8 @@ def _name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:80] or "film"
 
 
-def _listing_digest(folder: Path, more: bytes) -> str:
-    digest = hashlib.sha256(more)
+def _listing_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file():
             digest.update(f"{path.name}\0{sha256(path)}\n".encode())

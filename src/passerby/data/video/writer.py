@@ -161,7 +161,6 @@ class FilmWriter:
         if not sizes or sizes[-1] < self._end:
             self._shots, self._frames, self._tar, self._end, self.state = [], [], 0, 0, None
             return False
-        self._part(self._tar + 1).unlink(missing_ok=True)
         self._journal = self._journal_path.open("r+b")
         self._journal.truncate(len(whole))
         self._journal.seek(len(whole))
