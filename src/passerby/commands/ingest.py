@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from passerby.commands.warnings import caution
 from passerby.data.video.detector import load_detector
 from passerby.data.video.engines import Engine, Failure, run_jobs
 from passerby.data.video.film import FilmJob
@@ -175,9 +176,9 @@ def _show(counts: dict[str, dict[str, float]], skipped: dict[str, str]) -> None:
     for name, own in counts.items():
         for key, text in remarks.items():
             if own.get(key):
-                console.print(f"{name}: {text.format(own[key])}", style="yellow", markup=False, soft_wrap=True)
+                caution(f"{name}: {text.format(own[key])}", console)
     for name, reason in skipped.items():
-        console.print(f"skipped {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
+        caution(f"skipped {name}: {reason}", console)
 
 
 @contextmanager
