@@ -60,8 +60,8 @@ class BankSettings(BaseModel):
     """What follows Anti-Normalization's re-colouring: the BN of the source domain, of the hybrid `batch`, by `pooled` statistics,
     or `none`."""
     recoloured: tuple[str, ...] = ()
-    """Modules of the network, by the beginnings of their names, whose norms re-colour (`bn1`, `blocks.0`, `layer1`); the others go by
-    their domain's running statistics then. Empty: all re-colour. A norm that re-colours lets no difference between images in
+    """Modules of the network, by the beginnings of their names, whose norms re-colour (`bn1`, `blocks.0`, `layer1`); the others
+    normalise by the image's own domain as ever. Empty: all re-colour. A norm that re-colours lets no difference between images in
     mean and contrast through: at the end of a network that is all that average pooling would have seen."""
     attention: int = Field(0, ge=0)
     """Reduction rate of the attention that mixes experts (TAL: 16); 0: experts count alike, without any new parameter."""

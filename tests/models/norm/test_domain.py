@@ -202,19 +202,23 @@ def test_recolour_equals_the_posters_equation(after: After, affine: str, trainin
     same_both_ways(layer, x, run(layer, x, Route(DOMAIN, "recolour", COLOUR)), expected)
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("after", ["source", "batch"])
 @pytest.mark.parametrize("half", [0, 2])
 @pytest.mark.parametrize("affine", ["shared", "own"])
-def test_a_layer_that_does_not_recolour_goes_by_the_running_statistics(affine: str, half: int, after: After) -> None:
-    layer, x = layer_of(affine=affine, after=after, instance_channels=half), maps()
+def test_a_layer_that_does_not_recolour_takes_the_way_of_the_expert_and_leaves_the_bank(
+    affine: str, half: int, after: After, training: bool
+) -> None:
+    layer, x = layer_of(training, affine=affine, after=after, instance_channels=half), maps()
     layer.recolours = False
     before = layer.bank
     found = run(layer, x, Route(DOMAIN, "recolour", COLOUR))
     unknown = run(layer, x, Route(None, "recolour"))
     assert torch.equal(layer.running_mean, before.mean)
+    assert torch.equal(layer.running_var, before.variance)
+    layer.hold_statistics = True
+    same_both_ways(layer, x, found, run(layer, x, Route(DOMAIN)))
     layer.eval()
-    expected = run(layer, x, Route(DOMAIN))
-    same_both_ways(layer, x, found, expected)
     each = [run(layer, x, Route(torch.full((N,), k))) for k in range(K)]
     torch.testing.assert_close(unknown, torch.stack(each).mean(0))
 

@@ -34,7 +34,7 @@ class DomainNorm2d(RoutedModule):
     to W1, and a route may leave experts out (`Route.without`).
 
     `recolour`: Anti-Normalization (Nie et al., "LDA"), in the colours that the route names; see `recoloured`. A layer that does not
-    re-colour (`recolours`, ours) goes by the source domain's running statistics in this mode.
+    re-colour (`recolours`, ours) takes the way of `expert`, of an unknown domain the mean of all; the bank does not move.
 
     Each way is one scale and one shift per image and channel: nothing K times the size of the maps is made.
 
@@ -192,7 +192,9 @@ class DomainNorm2d(RoutedModule):
             return False
         if route.mode == "mix":
             return self.squeeze is None and route.without is None
-        return not self.training if route.mode == "expert" else not self.recolours
+        if route.mode == "recolour" and self.recolours:
+            return False
+        return not self.training or route.domain is None
 
     def _algebra(
         self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, *rest: Tensor
@@ -213,9 +215,8 @@ class DomainNorm2d(RoutedModule):
         return scale, shift, *observed
 
     def _expert(self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        if not self.training:
+        if not self.training or route.domain is None:
             return by_running(self.bank, route.domain, weight, bias, self.eps)
-        assert route.domain is not None
         batch = domain_statistics(mean, variance, route.domain, self.domains)
         enough = batch.images >= FEWEST_IMAGES
         centre = torch.where(enough, batch.mean, self.running_mean)
@@ -242,7 +243,7 @@ class DomainNorm2d(RoutedModule):
         self, route: Route, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor
     ) -> tuple[Tensor, ...]:
         if not self.recolours:
-            return by_running(self.bank, route.domain, weight, bias, self.eps)
+            return self._expert(route, mean, variance, weight, bias)[:2]
         after: After = "pooled" if self.after == "batch" and not self.training else self.after
         return recoloured(self.bank, route, mean, variance, weight, bias, self.eps, after)
 
