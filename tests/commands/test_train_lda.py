@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from passerby.commands.bench import bench
 from passerby.commands.evaluate import evaluate
-from passerby.commands.train import train
+from passerby.commands.train import _tell_unseen, train
 from passerby.errors import PasserbyError
 from passerby.methods.lda import Lda
 from passerby.models.norm import DomainNorm2d
@@ -163,6 +163,13 @@ def test_domains_that_never_fill_their_statistics_are_named(
     assert "no batch had" not in capsys.readouterr().err
     start(tmp_path / "few", "data.images_each=2", "data.identities=2", name="dsbn-mobilenetv2")
     assert "one, two: no batch had 4 images of it" in capsys.readouterr().err
+
+
+def test_a_set_of_statistics_beyond_the_domains_is_nobodys(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = DomainNorm2d(4, 3)
+    layer.num_batches_tracked[0] += 1
+    _tell_unseen(torch.nn.Sequential(layer), ("one", "two"))  # type: ignore[arg-type]
+    assert capsys.readouterr().err.startswith("two: no batch had")
 
 
 def test_a_domain_absent_from_the_first_batches_is_named(

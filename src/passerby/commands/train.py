@@ -203,8 +203,8 @@ def _with_bank_for(domains: Sequence[str], architecture: Architecture, inherited
 def _tell_unseen(model: Model, domains: tuple[str, ...]) -> None:
     """Warns of domains that no batch held images enough of: their statistics are those that training began with."""
     counts = [m.num_batches_tracked for m in model.modules() if isinstance(m, DomainNorm2d)]
-    # Every layer sees every batch: one tells of all.
-    unseen = [domains[k] for k in (counts[0] == 0).nonzero()[:, 0].tolist()] if counts else []
+    # Every layer sees every batch: one tells of all. A set beyond the domains is that of all images together.
+    unseen = [domains[k] for k in (counts[0][: len(domains)] == 0).nonzero()[:, 0].tolist()] if counts else []
     if unseen:
         caution(
             f"{first_of(unseen)}: no batch had {FEWEST_IMAGES} images of it, its statistics are still those that training began with; "

@@ -86,8 +86,9 @@ def take_rest(model: Model, parent: Model, same_domains: bool = True) -> Inherit
     Args:
         model: built on a backbone that `take_backbone` loaded.
         parent: the other model.
-        same_domains: domain norms of both speak of the same domains in the same order; else those of the model stay as
-            `take_backbone` left them, every domain with the statistics of all of the other one's together.
+        same_domains: domain norms of both speak of the same domains in the same order; else those of the network stay as
+            `take_backbone` left them, every domain with the statistics of all of the other one's together, and those behind
+            it (of a matcher's projections) start anew.
     """
     theirs, ours = parent.state_dict(), model.state_dict()
     alike = {key for key in ours.keys() & theirs.keys() if ours[key].shape == theirs[key].shape}
