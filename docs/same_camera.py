@@ -1,6 +1,6 @@
 """How much a model takes the place for the person: what stands first, and in front of whose camera.
 
-python docs/same_camera.py RUN DATA TARGET    # TARGET is a source that RUN's training left out
+python docs/same_camera.py RUN DATA TARGET [WAY]    # TARGET is a source that RUN's training left out, WAY as --unknown takes it
 """
 
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from passerby.commands.adapted import look_as, parse_unknown
 from passerby.data.sample import Sample
 from passerby.evaluation.cascade import MatchedTarget
 from passerby.evaluation.measure import embedded
@@ -17,9 +18,10 @@ from passerby.models.load import load
 from passerby.models.matching_model import MatchingModel
 
 
-def main(run: str, data_root: str, name: str) -> None:
+def main(run: str, data_root: str, name: str, way: str | None = None) -> None:
     """Prints rank-1, the share of wrong first images by the query's own camera, and rank-1 without that camera's images."""
     model = load(run)
+    look_as(model, None if way is None else parse_unknown(way))
     target = open_target(name, Path(data_root), held_out=True)
     split = target.splits[0]
     if isinstance(model, MatchingModel):

@@ -98,8 +98,8 @@ def test_one_model_is_measured_in_every_way_and_the_record_says_which(run: Path,
         return found[0]
 
     plain = measured(report_file=tmp_path / "report.html")
-    ways = {way: measured(unknown=way) for way in ("nearest", "colours", "experts", "both", "mix")}
-    assert plain.unknown == "bank"
+    ways = {way: measured(unknown=way) for way in ("bank", "nearest", "colours", "experts", "mix")}
+    assert plain.unknown == "both"
     assert {way: record.unknown for way, record in ways.items()} == {way: way for way in ways}
     names = {"three.json", *(f"three+unknown={way}.json" for way in ways)}
     assert {path.name for path in tmp_path.glob("*.json")} == names
@@ -110,7 +110,7 @@ def test_one_model_is_measured_in_every_way_and_the_record_says_which(run: Path,
     assert "How far the training domains lie apart" in page
     assert "one and two" in page
     # Asked for by name, the way that it was trained to look is the same record.
-    assert measured(unknown="bank").unknown == "bank"
+    assert measured(unknown="both").unknown == "both"
     assert {path.name for path in tmp_path.glob("*.json")} == names
     with pytest.raises(PasserbyError, match=r"--unknown: no way 'expert'; did you mean 'experts'"):
         measured(unknown="expert")
@@ -204,12 +204,12 @@ def test_a_bench_measures_each_model_in_each_way_once(
         "tal-mobilenetv2",
     ]
     overrides = ["data.sources=market1501,cuhk03"]
-    unknown = ["bank", "experts"]
+    unknown = ["both", "experts"]
     bench(recipes, data, tmp_path, overrides, "free", ["viper"], 1, "full", "cpu", ("none",), unknown, ["all", "50"])
     # A recipe's own way is measured without being asked for; a plain model has no other. Only matchers have a top k.
     assert seen == {
         "lda-mobilenetv2": [None, "experts"],
-        "dsbn-mobilenetv2": ["bank", None],
+        "dsbn-mobilenetv2": ["both", None],
         "baseline-mobilenetv2": [None],
         "qaconv-gs-mobilenetv2": ["all", "50"],
         "tal-mobilenetv2": ["all", "50", "experts", "experts"],

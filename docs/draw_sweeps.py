@@ -1,0 +1,96 @@
+"""Draws what was swept on synthetic film (docs/records/isr-sweeps), and the precision of mined pairs over a run.
+
+python docs/draw_sweeps.py          # docs/methods/isr-sweeps.png
+python docs/draw_sweeps.py RUN      # docs/methods/isr-pairs.png, of a run of `passerby train isr-...`
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from matplotlib.figure import Figure
+
+from passerby.evaluation.records import Record, read_record
+from passerby.report.drawing import DASHES, MARKERS, SERIES
+from passerby.report.pairs import CURVES, read_curves, running_mean
+
+METHODS = Path(__file__).parent / "methods"
+RECORDS = Path(__file__).parent / "records" / "isr-sweeps"
+SWEPT = {
+    "data.film.seconds": ("delta_max, seconds (Table 7)", 4.0),
+    "method.gamma": ("gamma (Fig. 6)", 6.0),
+    "method.queue_weight": ("lambda (Fig. 6)", 5.0),
+}
+"""Settings, what the paper calls them, and their values in the recipe."""
+
+
+def points(records: list[Record], key: str, default: float) -> dict[float, list[Record]]:
+    """The records of each value of a setting: those with an override of it, and those with none of anything swept."""
+    found: dict[float, list[Record]] = defaultdict(list)
+    for record in records:
+        assert record.training is not None
+        overrides = dict(o.split("=", 1) for o in record.training.overrides)
+        swept = [name for name in SWEPT if name in overrides]
+        if swept == [key]:
+            found[float(overrides[key])].append(record)
+        elif not swept:
+            found[default].append(record)
+    return dict(sorted(found.items()))
+
+
+def over_seeds(records: list[Record], metric: str) -> tuple[float, float]:
+    """Mean and deviation over seeds of the mean over targets, in percent."""
+    seeds: dict[int, list[float]] = defaultdict(list)
+    for record in records:
+        assert record.training is not None
+        seeds[record.training.seed].append(100 * record.metrics[metric].mean)
+    means = [fmean(values) for values in seeds.values()]
+    return fmean(means), pstdev(means)
+
+
+def sweeps() -> Figure:
+    """Rank-1 and mAP over each swept setting."""
+    records = [read_record(path) for path in sorted(RECORDS.glob("*.json"))]
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    for axes, (key, (label, default)) in zip(figure.subplots(1, len(SWEPT), sharey=True), SWEPT.items(), strict=True):
+        found = points(records, key, default)
+        for i, (metric, name) in enumerate((("rank1", "rank-1"), ("mAP", "mAP"))):
+            means, deviations = zip(*(over_seeds(of_value, metric) for of_value in found.values()), strict=True)
+            axes.errorbar(
+                range(len(found)),
+                means,
+                deviations,
+                capsize=3,
+                color=SERIES[i],
+                marker=MARKERS[i],
+                ls=DASHES[i],
+                label=name,
+            )
+        axes.set_xticks(range(len(found)), [f"{value:g}" for value in found])
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    first = figure.axes[0]
+    first.set_ylabel("percent, mean of three unseen styles")
+    first.legend(frameon=False)
+    return figure
+
+
+def mined_pairs(run: Path) -> Figure:
+    """Precision and reliability of the mined pairs over a run, running means."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, curve) in enumerate(read_curves(run).items()):
+        steps, values = zip(*curve, strict=True)
+        axes.plot(steps, running_mean(values), color=SERIES[i], ls=DASHES[i], label=CURVES[name])
+    axes.set(xlabel="step", ylabel="fraction", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        mined_pairs(Path(sys.argv[1])).savefig(METHODS / "isr-pairs.png", dpi=120)
+    else:
+        sweeps().savefig(METHODS / "isr-sweeps.png", dpi=120)
