@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from passerby.commands.evaluate import evaluate
 from passerby.commands.train import train
 from passerby.errors import PasserbyError
 from passerby.methods.baseline import Baseline
@@ -57,6 +58,19 @@ def test_same_seed_same_weights_other_seed_others(run: Runner, tmp_path: Path) -
     first, again, other = (weights(run(tmp_path / name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
     assert same(first, again)
     assert not same(first, other)
+
+
+def test_no_steps_save_the_start_itself(run: Runner, people: Path, tmp_path: Path) -> None:
+    saved = run(tmp_path / "run", "trainer.max_steps=0", seed=3)
+    model, card = load_model(saved)
+    assert card.steps == 0
+    tracked = [int(value) for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")]
+    assert set(tracked) == {0}
+    assert evaluate(saved, people, [f"three={people / 'three'}"], device="cpu")[0].training.steps == 0
+    once = weights(run(tmp_path / "once", "trainer.max_steps=1", "optimizer.lr=1e-12", seed=3))
+    for name, value in weights(saved).items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(value, once[name], atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("batches", ["identity", "domain", "plain"])

@@ -118,6 +118,8 @@ def fit(
         PasserbyError: when the checkpoint is damaged or another model's, a new one cannot be written, the weights do not
             stay finite, or the method cannot be compiled.
     """
+    if not method.facts.steps:
+        return Cost(0.0, _peak_of_process())
     if checkpoint is not None:
         _check(checkpoint, method)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -167,12 +169,12 @@ def fit(
         raise
     check_finite(method.state_dict(), method.facts.steps)
     on_gpu = trainer.strategy.root_device.type == "cuda"
-    peak = (
-        torch.cuda.max_memory_allocated() / 2**20
-        if on_gpu
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    )
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _peak_of_process()
     return Cost(timer.time_elapsed("train"), peak)
+
+
+def _peak_of_process() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def check_finite(state: Mapping[str, torch.Tensor], step: int) -> None:

@@ -66,7 +66,7 @@ class LabelledSources:
         Raises:
             PasserbyError: when they do not fill a batch.
         """
-        settings = self._recipe.data
+        settings, trainer = self._recipe.data, self._recipe.trainer
         domains = [part for source in self._sources for part in by_domain(source.samples)]
         if settings.domains == "camera":
             domains = [part for source in self._sources for part in by_camera(source.domain, source.samples)]
@@ -85,7 +85,7 @@ class LabelledSources:
             classes=training_set.classes,
             domains=len(training_set.domains),
             domain_names=tuple(training_set.domains),
-            steps=self._recipe.trainer.max_steps or self._recipe.trainer.max_epochs * sampler.batches,
+            steps=trainer.max_epochs * sampler.batches if trainer.max_steps is None else trainer.max_steps,
             trained_on=tuple(_describe(source, training_set) for source in self._sources),
             data=lambda method: _batches(method, training_set, sampler),
             examples=lambda: _examples(training_set, self._seed),
@@ -113,7 +113,8 @@ class FilmSources:
         if trainer.max_crops:
             self._steps = steps_of_crops(plan, trainer.max_crops)
         else:
-            self._steps = trainer.max_steps or steps_of_epochs(plan, trainer.max_epochs)
+            steps = trainer.max_steps
+            self._steps = steps_of_epochs(plan, trainer.max_epochs) if steps is None else steps
         self.facts = {"data": dict(zip(self._film.names, self._film.digests, strict=True)), "steps": self._steps}
         self._tell()
 

@@ -55,8 +55,8 @@ class TrainerSettings(BaseModel):
 
     max_epochs: int = Field(60, gt=0)
     """Passes of the sampler over its identities (or images)."""
-    max_steps: int | None = Field(None, gt=0)
-    """Base steps; where given, it counts instead of max_epochs."""
+    max_steps: int | None = Field(None, ge=0)
+    """Base steps; where given, it counts instead of max_epochs. 0 trains nothing: the start itself, to measure what a training gains."""
     max_crops: int | None = Field(None, gt=0)
     """On film: crops seen, all processes together; where given, it counts instead of max_epochs."""
     devices: int = Field(1, gt=0)
