@@ -1,28 +1,30 @@
 """Draws what was swept on synthetic film (docs/records/isr-sweeps), and the precision of mined pairs over a run.
 
-python docs/draw_sweeps.py          # docs/methods/isr-sweeps.png
-python docs/draw_sweeps.py RUN      # docs/methods/isr-pairs.png, of a run of `passerby train isr-...`
+python docs/draw_film.py          # docs/methods/isr-sweeps.png
+python docs/draw_film.py RUN      # docs/methods/isr-pairs.png, of a run of `passerby train isr-...`
 """
 
 import sys
 from collections import defaultdict
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, pstdev
 
 from matplotlib.figure import Figure
 
 from passerby.evaluation.records import Record, read_record
+from passerby.recipes import load_recipe
 from passerby.report.drawing import DASHES, MARKERS, SERIES
 from passerby.report.pairs import CURVES, read_curves, running_mean
 
 METHODS = Path(__file__).parent / "methods"
 RECORDS = Path(__file__).parent / "records" / "isr-sweeps"
 SWEPT = {
-    "data.film.seconds": ("delta_max, seconds (Table 7)", 4.0),
-    "method.gamma": ("gamma (Fig. 6)", 6.0),
-    "method.queue_weight": ("lambda (Fig. 6)", 5.0),
+    "data.film.seconds": "delta_max, seconds (Table 7)",
+    "method.gamma": "gamma (Fig. 6)",
+    "method.queue_weight": "lambda (Fig. 6)",
 }
-"""Settings, what the paper calls them, and their values in the recipe."""
+"""Settings, and what the paper calls them."""
 
 
 def points(records: list[Record], key: str, default: float) -> dict[float, list[Record]]:
@@ -52,9 +54,10 @@ def over_seeds(records: list[Record], metric: str) -> tuple[float, float]:
 def sweeps() -> Figure:
     """Rank-1 and mAP over each swept setting."""
     records = [read_record(path) for path in sorted(RECORDS.glob("*.json"))]
+    recipe = load_recipe("isr-mobilenetv2")
     figure = Figure(figsize=(9, 3), layout="constrained")
-    for axes, (key, (label, default)) in zip(figure.subplots(1, len(SWEPT), sharey=True), SWEPT.items(), strict=True):
-        found = points(records, key, default)
+    for axes, (key, label) in zip(figure.subplots(1, len(SWEPT), sharey=True), SWEPT.items(), strict=True):
+        found = points(records, key, attrgetter(key)(recipe))
         for i, (metric, name) in enumerate((("rank1", "rank-1"), ("mAP", "mAP"))):
             means, deviations = zip(*(over_seeds(of_value, metric) for of_value in found.values()), strict=True)
             axes.errorbar(
