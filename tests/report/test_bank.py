@@ -64,6 +64,15 @@ def test_a_curve_is_the_mean_in_pooled_deviations() -> None:
     assert end_two < start_two  # upwards
 
 
+def test_rounding_is_not_drawn_as_curves_and_the_note_says_that_means_are_equal() -> None:
+    layer = DomainNorm2d(2, 2)
+    layer.running_mean.copy_(torch.tensor([[0.0, 0.0], [0.0, 1e-7]]))
+    assert "the same mean here" in bank_cards(layer, NAMES)[0].note
+    assert "the same mean" not in bank_cards(network(), NAMES)[0].note
+    heights = [y for line in lines_of(curves_figure(layer, ["one", "two"])) for _, y in line]
+    assert max(heights) - min(heights) < 0.1
+
+
 def lines_of(svg: str) -> list[list[tuple[float, float]]]:
     """Points of each line of a chart of several series, in order."""
     paths = re.findall(r'<path d="([^"]*)" clip-path[^>]*stroke: var\(--series-\d', svg)

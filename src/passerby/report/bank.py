@@ -15,6 +15,10 @@ CURVES = 4
 """Layers whose curves are drawn, evenly from the first to the last."""
 CHANNELS = 48
 """Channels that a curve shows at most: more cannot be told apart."""
+LEAST_HEIGHT = 0.05
+"""How far up and down the axis of curves reaches at least, or rounding would look like curves."""
+ROUNDING = 1e-4
+"""Means that lie closer than this, in pooled deviations, are told as equal."""
 PAIRS = 12
 """Pairs of domains whose distances are drawn at most: the nearest."""
 
@@ -37,8 +41,7 @@ def bank_cards(model: nn.Module, names: Sequence[str]) -> list[Card]:
             f"Statistics of the training domains: {name}",
             curves_figure(layers[name], labels),
             f"Mean of every channel in each training domain's statistics, at layer {number} of {len(layers)}, in units of the pooled "
-            f"deviation from the pooled mean; {_shown(layers[name])}. Curves of related domains lie close together. (LDA's "
-            f"Buffer Bank, the poster's figure)",
+            f"deviation from the pooled mean; {_shown(layers[name])}. {_said(layers[name])} (LDA's Buffer Bank, the poster's figure)",
             f"Curves over channels of each domain's mean at {name}",
         )
         for number, name in ((list(layers).index(name) + 1, name) for name in dict.fromkeys(chosen))
@@ -59,13 +62,13 @@ def curves_figure(layer: DomainNorm2d, labels: Sequence[str]) -> str:
     Returns:
         an <svg> element, coloured as `cmc_figure` is.
     """
-    bank = _bank(layer)
-    mean, variance = bank.pooled()
     channels = _channels(layer)
-    away = ((bank.mean - mean) * (variance + layer.eps).rsqrt())[:, channels].cpu()
+    away = _away(layer)[:, channels]
     figure, axes = new_axes(2 * WIDTH)
     for k, label in enumerate(labels):
         axes.plot(channels.tolist(), away[k].tolist(), label=label, **_look(k))
+    height = max(LEAST_HEIGHT, 1.05 * float(away.abs().max()))
+    axes.set_ylim(-height, height)
     axes.set_xlabel("channel")
     axes.set_ylabel("mean, in pooled deviations")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(6, len(labels)), frameon=False, labelcolor=INK)
@@ -113,6 +116,13 @@ def _bank(layer: DomainNorm2d) -> Bank:
     return Bank(*(statistics[: layer.experts] for statistics in layer.bank))
 
 
+def _away(layer: DomainNorm2d) -> Tensor:
+    """How far each domain's mean lies from the pooled mean, in pooled deviations: [K, C]."""
+    bank = _bank(layer)
+    mean, variance = bank.pooled()
+    return ((bank.mean - mean) * (variance + layer.eps).rsqrt()).cpu()
+
+
 def _channels(layer: DomainNorm2d) -> Tensor:
     count = layer.running_mean.shape[1]
     return torch.linspace(0, count - 1, min(count, CHANNELS)).round().long()
@@ -121,6 +131,16 @@ def _channels(layer: DomainNorm2d) -> Tensor:
 def _shown(layer: DomainNorm2d) -> str:
     count, shown = layer.running_mean.shape[1], len(_channels(layer))
     return f"all {count} channels" if shown == count else f"{shown} of its {count} channels"
+
+
+def _said(layer: DomainNorm2d) -> str:
+    """What to see in the curves: in the linear bottlenecks of MobileNetV2 nothing, and why."""
+    if _away(layer).abs().max() < ROUNDING:
+        return (
+            "All domains have the same mean here, as behind norms of each domain with no nonlinearity in between; "
+            "their variances may differ."
+        )
+    return "Curves of related domains lie close together."
 
 
 def _look(number: int) -> dict[str, Any]:
