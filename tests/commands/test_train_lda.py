@@ -5,11 +5,15 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from passerby.commands.adapt import adapt
 from passerby.commands.bench import bench
+from passerby.commands.diagnose import diagnose
+from passerby.commands.embed import embed
 from passerby.commands.evaluate import evaluate
 from passerby.commands.train import _tell_unseen, train
 from passerby.errors import PasserbyError
@@ -165,10 +169,50 @@ def test_domains_that_never_fill_their_statistics_are_named(
     assert "one, two: no batch had 4 images of it" in capsys.readouterr().err
 
 
+def test_a_start_does_not_hide_that_nothing_filled_the_statistics(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = start(tmp_path / "filled", name="dsbn-mobilenetv2")
+    few = ("data.images_each=2", "data.identities=2")
+    start(tmp_path / "few", *few, name="dsbn-mobilenetv2", init_from=filled)
+    assert "one, two: no batch had 4 images of it" in capsys.readouterr().err
+    start(tmp_path / "none", *few, "trainer.max_steps=0", name="dsbn-mobilenetv2")
+    assert "no batch had" not in capsys.readouterr().err
+
+
+def test_settings_of_a_bank_that_is_not_there_are_told(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(tmp_path / "plain", name="baseline-mobilenetv2")
+    assert "model.bank" not in capsys.readouterr().err
+    start(tmp_path / "both", "model.unknown=both", name="baseline-mobilenetv2")
+    assert "model.unknown and model.bank do nothing: norms of model.norm=batch have no" in capsys.readouterr().err
+
+
+def test_a_folder_and_a_place_are_looked_at_in_the_way_that_is_asked_for(run: Path, data: Path, tmp_path: Path) -> None:
+    out, three = tmp_path / "out.npz", data / "three"
+    widths = {}
+    for way in (None, "bank", "experts"):
+        embed(run, three, out, flip=False, device="cpu", unknown=way)
+        widths[way] = np.load(out)["embeddings"]
+    assert widths[None].shape[1] == 2 * widths["bank"].shape[1]
+    assert not np.allclose(widths["bank"], widths["experts"])
+    with pytest.raises(PasserbyError, match="no way 'expert'"):
+        embed(run, three, out, flip=False, device="cpu", unknown="expert")
+    table = tmp_path / "cameras.csv"
+    table.write_text("path,camera\n" + "".join(f"{p.name},1\n" for p in sorted(three.iterdir())))
+    site = tmp_path / "site.safetensors"
+    assert adapt(run, three, site, cameras=table, method="none", unknown="bank", device="cpu").card.unknown == "bank"
+    embed(run, three, out, flip=False, device="cpu", unknown="bank", site=site, cameras=table)
+    assert np.load(out)["embeddings"].shape == widths["bank"].shape
+    with pytest.raises(PasserbyError, match=r"by 'bank', this one does by 'both'; look alike \(--unknown\)"):
+        embed(run, three, out, flip=False, device="cpu", site=site, cameras=table)
+    with pytest.raises(PasserbyError, match=r"diagnose .*statistics of each training domain"):
+        diagnose(run, three, device="cpu")
+
+
 def test_a_set_of_statistics_beyond_the_domains_is_nobodys(capsys: pytest.CaptureFixture[str]) -> None:
-    layer = DomainNorm2d(4, 3)
-    layer.num_batches_tracked[0] += 1
-    _tell_unseen(torch.nn.Sequential(layer), ("one", "two"))  # type: ignore[arg-type]
+    _tell_unseen(torch.tensor([1, 0, 0]), ("one", "two"))
     assert capsys.readouterr().err.startswith("two: no batch had")
 
 

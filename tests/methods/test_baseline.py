@@ -89,7 +89,10 @@ def test_losses_are_named_as_announced_and_logged_with_their_sum(monkeypatch: py
     assert tuple(name for name in logged if name not in {"loss", "accuracy"}) == Baseline.loss_names
     assert torch.equal(logged["loss"], loss)
     assert float(loss.detach()) == pytest.approx(sum(float(logged[name].detach()) for name in Baseline.loss_names))
-    assert 0 <= float(logged["accuracy"]) <= 1
+    always = torch.nn.functional.one_hot(IDENTITY[:1], 5).float().repeat(len(IDENTITY), 1)
+    monkeypatch.setattr(method.classifier, "forward", lambda _: always)
+    method.training_step(batch(), 0)
+    assert float(logged["accuracy"]) == float((IDENTITY[0] == IDENTITY).float().mean())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

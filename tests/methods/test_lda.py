@@ -1,5 +1,6 @@
 """LDA: its two passes against plain formulas, what gradients reach, the warm-up, and what it refuses."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,9 +32,17 @@ def facts(domains: int = K, names: tuple[str, ...] = ("one", "two", "three")) ->
     return TrainingFacts(6, domains, 20, 7, OptimizerSettings(), ScheduleSettings(), Augmentation(), domain_names=names)
 
 
-def lda(norm: Any = "domain", bank: dict[str, Any] | None = None, domains: int = K, **settings: Any) -> Lda:
+def lda(
+    norm: Any = "domain",
+    bank: dict[str, Any] | None = None,
+    domains: int = K,
+    choices: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Lda:
     torch.manual_seed(0)
-    architecture = Architecture(backbone="test_resnet", norm=norm, bank={"domains": domains, **(bank or {})})  # type: ignore[arg-type]
+    architecture = Architecture.model_validate(
+        {"backbone": "test_resnet", "norm": norm, "bank": {"domains": domains, **(bank or {})}, **(choices or {})}
+    )
     return Lda(Model(architecture, SMALL), facts(domains), LdaSettings.model_validate(settings))
 
 
@@ -91,11 +100,11 @@ def test_the_six_losses_are_the_plain_formulas(method: Lda, monkeypatch: pytest.
 def test_mode_a_is_the_network_in_other_colours(method: Lda, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def kept(features: Any, batch: Batch, prefix: str) -> dict[str, Tensor]:
+    def kept(features: Any, identity: Tensor, prefix: str = "") -> dict[str, Tensor]:
         seen[prefix] = features
-        return Lda._identity_losses(method, features, batch, prefix)
+        return Lda.identity_losses(method, features, identity, prefix)
 
-    monkeypatch.setattr(method, "_identity_losses", kept)
+    monkeypatch.setattr(method, "identity_losses", kept)
     with torch.no_grad():
         losses = method.losses(batch())
     features = seen["aligned_"]
@@ -115,7 +124,6 @@ def test_mode_a_is_the_network_in_other_colours(method: Lda, monkeypatch: pytest
 
 def test_colours_are_a_function_of_seed_step_and_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     made, drawn = lda(), []
-    monkeypatch.setattr(made, "_identity_losses", lambda *_: {})
 
     class Stop(Exception):
         pass
@@ -125,14 +133,16 @@ def test_colours_are_a_function_of_seed_step_and_rank(monkeypatch: pytest.Monkey
         raise Stop
 
     monkeypatch.setattr(made.model, "forward", routes)
-    for step, rank, noise in ((5, 0, 0), (5, 0, 1), (6, 0, 0), (5, 1, 0)):
+    for step, rank, noise, seed in ((5, 0, 0, 7), (5, 0, 1, 7), (6, 0, 0, 7), (5, 1, 0, 7), (5, 0, 0, 8)):
         torch.manual_seed(noise)
+        made.facts = replace(facts(), seed=seed)
         monkeypatch.setattr(Lda, "global_rank", rank)
         with pytest.raises(Stop):
             made._aligned_losses(batch(step))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     assert not torch.equal(drawn[0], drawn[3])
+    assert not torch.equal(drawn[0], drawn[4])
 
 
 def test_gradients_reach_everything_but_the_necks_bias_from_the_first_step_on() -> None:
@@ -253,7 +263,7 @@ def test_the_latent_distribution_follows_the_experts_of_the_last_map() -> None:
         seen = []
         for step in range(5):
             shown = batch(step)
-            shown.images = shown.images * (1 + step)
+            shown.images[:, 0] *= 1 + step
             last = made.model(shown.images, Route(DOMAIN)).maps["last"]
             seen.append([(own.mean((0, 2, 3)), own.var((0, 2, 3), correction=0)) for own in last.split(4)])
             made.losses(shown)
@@ -302,6 +312,7 @@ def test_every_reading_trains(after: str, norm: str) -> None:
         ({"norm": "batch"}, r"set model\.norm to domain"),
         ({"domains": 1}, r"one domain has no other.*data\.domains"),
         ({"bank": {"attention": 4}}, r"set model\.bank\.attention to 0"),
+        ({"choices": {"backbone": "resnet10t", "head": "mgn"}}, r"set model\.head to pooled"),
     ],
 )
 def test_models_and_data_that_it_cannot_train(options: dict[str, Any], message: str) -> None:

@@ -114,6 +114,8 @@ def test_norms_recolour_where_the_bank_says(kind: NormKind) -> None:
 
     assert len(recolouring()) == 52
     assert recolouring("bn1", "blocks.0") == {"bn1", "blocks.0.0.bn1", "blocks.0.0.bn2"}
+    with pytest.raises(PasserbyError, match="stands in 'bn'"):
+        recolouring("bn")  # a name and no beginning of bn1
     with pytest.raises(PasserbyError, match=r"no norm of mobilenetv2_100 stands in 'block\.0'.*blocks\.0"):
         recolouring("bn1", "block.0")
 

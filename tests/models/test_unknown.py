@@ -65,6 +65,14 @@ def test_each_way_is_made_of_the_routes_that_it_says(banked: Model) -> None:
             assert not torch.allclose(F.normalize(found[one]), F.normalize(found[other]), atol=1e-3)
 
 
+def test_a_way_that_there_is_not(banked: Model) -> None:
+    way = banked.unknown
+    banked.unknown = "expert"  # type: ignore[assignment]
+    with torch.no_grad(), pytest.raises(PasserbyError, match=r"no way 'expert'; one of bank, nearest"):
+        banked(images())
+    banked.unknown = way
+
+
 @torch.no_grad()
 def test_pooled_features_and_maps_are_the_mean_of_the_experts(banked: Model) -> None:
     banked.unknown = "experts"

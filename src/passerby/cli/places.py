@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from passerby.cli.options import LARGEST_SEED, Device, OnnxBgr, OnnxMean, OnnxSize, OnnxStd
+from passerby.cli.options import LARGEST_SEED, UNKNOWN, Device, OnnxBgr, OnnxMean, OnnxSize, OnnxStd
 
 
 def embed(
@@ -23,6 +23,7 @@ def embed(
     flip: Annotated[
         bool, typer.Option("--flip", help="Average the embeddings of an image and its mirror image.")
     ] = False,
+    unknown: Annotated[str | None, typer.Option(help=UNKNOWN)] = None,
     device: Device = "auto",
     size: OnnxSize = None,
     mean: OnnxMean = None,
@@ -33,7 +34,7 @@ def embed(
     from passerby.commands.embed import embed as run
     from passerby.commands.onnx_input import onnx_card
 
-    run(model, images, out, flip, device, onnx_card(size, mean, std, bgr), site=site, cameras=cameras)
+    run(model, images, out, flip, device, onnx_card(size, mean, std, bgr), site=site, cameras=cameras, unknown=unknown)
 
 
 def adapt(
@@ -53,6 +54,7 @@ def adapt(
             "with parameters as in 'adabn:weight=0.5'."
         ),
     ] = None,
+    unknown: Annotated[str | None, typer.Option(help=UNKNOWN)] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST_SEED, help="Fixes which images are drawn, and their order.")
     ] = 0,
@@ -63,7 +65,15 @@ def adapt(
     from passerby.commands.adapt import show_profile
 
     profile = run(
-        model, images, out, cameras=cameras, method=method, seed=seed, device=device, progress=sys.stderr.isatty()
+        model,
+        images,
+        out,
+        cameras=cameras,
+        method=method,
+        unknown=unknown,
+        seed=seed,
+        device=device,
+        progress=sys.stderr.isatty(),
     )
     show_profile(profile, out)
 

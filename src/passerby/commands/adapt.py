@@ -11,7 +11,7 @@ from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation, CameraStatist
 from passerby.adaptation.base import wearing
 from passerby.adaptation.profile import ProfileCard
 from passerby.adaptation.shift import looked_at, norm_shift, place_distance
-from passerby.commands.adapted import look_as
+from passerby.commands.adapted import look_as, parse_unknown
 from passerby.commands.place import crop_paths, open_crops, open_model, read_cameras, tell_unknown, working
 from passerby.data.images import Pixels
 from passerby.errors import PasserbyError
@@ -30,6 +30,7 @@ def adapt(
     *,
     cameras: str | Path | None = None,
     method: str | None = None,
+    unknown: str | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
@@ -44,6 +45,8 @@ def adapt(
             not name belong to no camera. None: no camera normalisation.
         method: `adabn`, `bnta` or `entropy`, with parameters as `parse_adaptation` reads them, or `none` (camera statistics
             alone); None: bnta where the model has part heads, else adabn.
+        unknown: how a model with domain norms looks at images of unknown domain, here and wherever the profile is worn; None: as it
+            was trained to.
         seed: fixes which images are drawn, and their order.
         device: `auto`, `cpu`, `gpu` or `mps`.
         progress: show bars.
@@ -57,7 +60,9 @@ def adapt(
     if method == "none" and cameras is None:
         raise PasserbyError("--method none: without --cameras there is nothing to make a profile of")
     adaptation = None if method in (None, "none") else parse_adaptation(method)
+    asked = None if unknown is None else parse_unknown(unknown)
     loaded = open_model(model, device)
+    looked = look_as(loaded, asked)
     if method is None:
         adaptation = AdaBn() if loaded.parts is None else BntaAdaptation()
     if adaptation is not None:
@@ -88,7 +93,7 @@ def adapt(
         method="none" if adaptation is None else adaptation.name,
         settings={} if adaptation is None else adaptation.settings(len(seen)),
         images=len(seen),
-        unknown=look_as(loaded, None),
+        unknown=looked,
         cameras=() if statistics is None else statistics.cameras,
         seed=seed,
         before=before,

@@ -11,6 +11,7 @@ from passerby.adaptation import AdaBn, Adaptation, BntaAdaptation
 from passerby.adaptation.base import KEYS, wearing
 from passerby.adaptation.shift import LayerShift, looked_at, norm_shift, place_distance
 from passerby.commands.place import crop_paths, open_crops, open_model, working
+from passerby.errors import PasserbyError
 from passerby.models.load import model_folder
 from passerby.models.model import Model
 from passerby.models.saved import load_card
@@ -80,6 +81,11 @@ def diagnose(
         PasserbyError: for bad input, or a model that cannot be adapted.
     """
     loaded = open_model(model, device)
+    if loaded.domains:
+        raise PasserbyError(
+            f"diagnose {model}: looks at batch norms, and this model's norms have statistics of each training domain; evaluate --report "
+            "draws those, and camera normalisation works on any model (adapt --method none --cameras)"
+        )
     adaptation: Adaptation = AdaBn() if loaded.parts is None else BntaAdaptation()
     adaptation.check(loaded)
     card = load_card(model_folder(Path(model)))

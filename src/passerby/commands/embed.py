@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from passerby.adaptation import SiteProfile
+from passerby.commands.adapted import look_as, parse_unknown
 from passerby.commands.device import torch_device
 from passerby.commands.place import crop_paths, read_cameras, tell, tell_unknown
 from passerby.errors import PasserbyError
@@ -23,6 +24,7 @@ def embed(
     *,
     site: Path | None = None,
     cameras: Path | None = None,
+    unknown: str | None = None,
 ) -> None:
     """Writes `paths` [N] (relative to `images`) and `embeddings` [N, D] float32 as .npz.
 
@@ -35,12 +37,15 @@ def embed(
         onnx_card: what the input of an .onnx embedder looks like.
         site: a site profile that the model wears; embeddings are normalised by camera where it knows cameras.
         cameras: see `read_cameras`; an image without one is normalised by all images of the profile.
+        unknown: how a model with domain norms looks at images of unknown domain; None: as it was trained to.
 
     Raises:
-        PasserbyError: when the folder holds no images, or one cannot be read; for a profile of another model.
+        PasserbyError: when the folder holds no images, or one cannot be read; for a profile of another model, and a way to look that
+            the model has not.
     """
     if out.suffix != ".npz":
         raise PasserbyError(f"--out {out}: embeddings are written as .npz; give a name that ends in .npz")
+    asked = None if unknown is None else parse_unknown(unknown)
     profile = None if site is None else SiteProfile.load(site)
     if cameras is not None and (profile is None or profile.cameras is None):
         raise PasserbyError(
@@ -55,6 +60,7 @@ def embed(
                 "--site: the profile knows cameras, and nothing says whose the images are (--cameras): those of all images normalise"
             )
     embedder = load(model, torch_device(device), onnx_card)
+    look_as(embedder, asked)
     if profile is None:
         embeddings = embedder.embed(paths, flip=flip, progress=True)
     else:

@@ -102,8 +102,10 @@ def train(
     model = _build_model(recipe, data_root, preprocessing, training.domain_names, parent)
     method = get_method(recipe.method.name)(model, facts, recipe.method)
     write_text(out / "run.json", run + "\n")
+    before = _batches_of_domains(model)
     cost = fit(method, training.data(method), recipe.trainer, out, device, checkpoint, progress)
-    _tell_unseen(model, training.domain_names)
+    if facts.steps:
+        _tell_unseen(_batches_of_domains(model) - before, training.domain_names)
     card = ModelCard(
         architecture=model.architecture,
         preprocessing=preprocessing,
@@ -160,8 +162,14 @@ def _build_model(
 ) -> Model:
     settings = recipe.model
     architecture = Architecture(**settings.model_dump(exclude={"weights"}))
+    plain = Architecture(backbone=settings.backbone)
     if architecture.norm in BANKED:
         architecture = _with_bank_for(domains, architecture, parent[0].domains if parent is not None else 0)
+    elif architecture.unknown != plain.unknown or architecture.bank != plain.bank:
+        caution(
+            f"model.unknown and model.bank do nothing: norms of model.norm={architecture.norm} have no statistics of domains "
+            f"({' and '.join(BANKED)} have)"
+        )
 
     def prepare(backbone: Backbone) -> None:
         if parent is not None:
@@ -200,11 +208,17 @@ def _with_bank_for(domains: Sequence[str], architecture: Architecture, inherited
     return architecture.model_copy(update={"bank": architecture.bank.model_copy(update={"domains": count})})
 
 
-def _tell_unseen(model: Model, domains: tuple[str, ...]) -> None:
+def _batches_of_domains(model: Model) -> torch.Tensor:
+    """Batches that moved each domain's statistics, int64 [K]; empty without domain norms. A start with --init-from brings its own."""
+    # Every layer sees every batch: one tells of all.
+    counts = (m.num_batches_tracked for m in model.modules() if isinstance(m, DomainNorm2d))
+    return next(counts, torch.zeros(0, dtype=torch.long)).cpu().clone()
+
+
+def _tell_unseen(batches: torch.Tensor, domains: tuple[str, ...]) -> None:
     """Warns of domains that no batch held images enough of: their statistics are those that training began with."""
-    counts = [m.num_batches_tracked for m in model.modules() if isinstance(m, DomainNorm2d)]
-    # Every layer sees every batch: one tells of all. A set beyond the domains is that of all images together.
-    unseen = [domains[k] for k in (counts[0][: len(domains)] == 0).nonzero()[:, 0].tolist()] if counts else []
+    # A set beyond the domains is that of all images together.
+    unseen = [domains[k] for k in (batches[: len(domains)] == 0).nonzero()[:, 0].tolist()]
     if unseen:
         caution(
             f"{first_of(unseen)}: no batch had {FEWEST_IMAGES} images of it, its statistics are still those that training began with; "

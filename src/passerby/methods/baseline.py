@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from passerby.data.training_set import Batch
 from passerby.losses.triplet import BatchHardTriplet
 from passerby.methods.base import Method, MethodSettings, TrainingFacts
-from passerby.models.model import Model
+from passerby.models.model import Features, Model
 from passerby.models.route import Route
 
 
@@ -48,12 +48,15 @@ class Baseline(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and triplet of a batch."""
-        features = self.model(batch.images, Route(batch.domain))
+        return self.identity_losses(self.model(batch.images, Route(batch.domain)), batch.identity)
+
+    def identity_losses(self, features: Features, identity: Tensor, prefix: str = "") -> dict[str, Tensor]:
+        """Cross-entropy and triplet of features of N images of these identities; names begin with the prefix."""
         logits = self.classifier(features.embedding).float()
-        self.log("accuracy", (logits.argmax(1) == batch.identity).float().mean(), batch_size=len(logits))
+        self.log(f"{prefix}accuracy", (logits.argmax(1) == identity).float().mean(), batch_size=len(logits))
         return {
-            "cross_entropy": self.cross_entropy(logits, batch.identity),
-            "triplet": self.settings.triplet_weight * self.triplet(features.pooled, batch.identity),
+            f"{prefix}cross_entropy": self.cross_entropy(logits, identity),
+            f"{prefix}triplet": self.settings.triplet_weight * self.triplet(features.pooled, identity),
         }
 
     def cross_entropy(self, logits: Tensor, identity: Tensor) -> Tensor:

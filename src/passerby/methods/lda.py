@@ -10,7 +10,7 @@ from passerby.errors import PasserbyError
 from passerby.losses.latent import LatentDistribution, alignment_loss, consistency_loss
 from passerby.methods.base import MethodSettings, TrainingFacts
 from passerby.methods.baseline import BagOfTricksSettings, Baseline
-from passerby.models.model import Features, Model
+from passerby.models.model import Model
 from passerby.models.norm import DomainNorm2d
 from passerby.models.norm.bank import domain_statistics
 from passerby.models.norm.domain import FEWEST_IMAGES
@@ -43,7 +43,8 @@ class Lda(Baseline):
     One network, two passes a step. Mode E: every norm is a domain-specific BN, whose population statistics are the Buffer Bank. Mode
     A: every norm is Anti-Normalization, which shows each image in the bank's statistics of another domain j, drawn anew for each
     image and step. The output statistics of the experts make the latent distribution; L_consis holds the experts to it,
-    L_align the instance statistics of mode A. There are no other parameters than the baseline's.
+    L_align the instance statistics of mode A. There are no other parameters than the baseline's (with
+    `model.bank.affine=shared`, as the recipes have it).
 
     The poster's: E and A, the bank, the equation of Anti-Normalization, both losses by name and purpose. Ours: one set of
     convolutions; what follows Anti-Normalization (`model.bank.after`); cross-entropy and triplet in both modes, on one
@@ -66,7 +67,8 @@ class Lda(Baseline):
         """Adds the latent distribution.
 
         Raises:
-            PasserbyError: when the model has no bank, or one with attention, or there is one domain alone.
+            PasserbyError: when the model has no bank, or one with attention, or norms that know no modes (MGN's), or there is one
+                domain alone.
         """
         super().__init__(model, facts, settings)
         banks = [m for m in model.modules() if isinstance(m, DomainNorm2d)]
@@ -81,6 +83,10 @@ class Lda(Baseline):
             )
         if any(bank.excite is not None for bank in banks):
             raise PasserbyError("method.name=lda: does not train the attention of mix; set model.bank.attention to 0")
+        if model.granularity is not None:
+            raise PasserbyError(
+                "method.name=lda: the batch norms of MGN's branches keep one set of statistics for both modes; set model.head to pooled"
+            )
         self.latent = LatentDistribution(facts.domains, model.backbone.channels, settings.latent_momentum)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -94,7 +100,7 @@ class Lda(Baseline):
 
     def _expert_losses(self, batch: Batch) -> dict[str, Tensor]:
         features = self.model(batch.images, Route(batch.domain))
-        terms = self._identity_losses(features, batch, "")
+        terms = self.identity_losses(features, batch.identity)
         domains = self.facts.domains
         mean, variance, images = domain_statistics(*image_moments(features.maps["last"]), batch.domain, domains)
         seen = images[:, 0] >= FEWEST_IMAGES
@@ -110,28 +116,19 @@ class Lda(Baseline):
         features = self.model(batch.images, Route(batch.domain, "recolour", colour))
         terms: dict[str, Tensor] = {}
         if weight := self.settings.aligned_weight:
-            losses = self._identity_losses(features, batch, "aligned_")
+            losses = self.identity_losses(features, batch.identity, "aligned_")
             terms |= {name: weight * value for name, value in losses.items()}
         if weight := self.settings.alignment_weight:
             terms["alignment"] = weight * alignment_loss(*image_moments(features.maps["last"]), self.latent())
         return terms
 
-    def _identity_losses(self, features: Features, batch: Batch, prefix: str) -> dict[str, Tensor]:
-        logits = self.classifier(features.embedding).float()
-        right = (logits.argmax(1) == batch.identity).float().mean()
-        self.log(f"{prefix}accuracy", right, batch_size=len(logits))
-        return {
-            f"{prefix}cross_entropy": self.cross_entropy(logits, batch.identity),
-            f"{prefix}triplet": self.settings.triplet_weight * self.triplet(features.pooled, batch.identity),
-        }
-
     def _check_seen(self, step: int) -> None:
         """Raises PasserbyError when mode A begins before every domain was seen: the bank moves with the latent distribution."""
         unseen = (self.latent.batches == 0).nonzero()[:, 0].tolist()
         if unseen:
-            names = self.facts.domain_names or tuple(f"number {k}" for k in range(self.facts.domains))
             raise PasserbyError(
                 f"method.name=lda: mode A begins at step {step}, but no batch so far had {FEWEST_IMAGES} images of "
-                f"{', '.join(names[k] for k in unseen)}: the statistics there are still those that training began with. Balance batches "
-                "over domains (data.batches=domain), raise data.identities or data.images_each, or make method.warmup longer"
+                f"{', '.join(self.facts.domain_names[k] for k in unseen)}: the statistics there are still those that training began "
+                "with. Balance batches over domains (data.batches=domain), raise data.identities or data.images_each, or make "
+                "method.warmup longer"
             )

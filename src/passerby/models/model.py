@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from passerby.data.images import Preprocessing
+from passerby.errors import PasserbyError
 from passerby.matching.settings import MatcherSettings
 from passerby.models.backbone import Backbone
 from passerby.models.embedder import Embedder
@@ -165,6 +166,8 @@ class Model(nn.Module, Embedder):
 
     def _of_unknown(self, images: Tensor, parts: bool) -> Features:
         """Features of images whose domain is unknown."""
+        if self.unknown not in get_args(Unknown):
+            raise PasserbyError(f"model.unknown: no way '{self.unknown}'; one of {', '.join(get_args(Unknown))}")
         if self.unknown == "mix":
             return self.forward(images, Route(None, "mix"), parts)
         if self.unknown in ("bank", "nearest"):

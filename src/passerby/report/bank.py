@@ -40,11 +40,12 @@ def bank_cards(model: nn.Module, names: Sequence[str]) -> list[Card]:
         Card(
             f"Statistics of the training domains: {name}",
             curves_figure(layers[name], labels),
-            f"Mean of every channel in each training domain's statistics, at layer {number} of {len(layers)}, in units of the pooled "
-            f"deviation from the pooled mean; {_shown(layers[name])}. {_said(layers[name])} (LDA's Buffer Bank, the poster's figure)",
+            f"Mean of every channel in each training domain's statistics, at layer {list(layers).index(name) + 1} of {len(layers)}, in "
+            f"units of the pooled deviation from the pooled mean; {_shown(layers[name])}. {_said(layers[name])} (LDA's Buffer Bank, the "
+            "poster's figure)",
             f"Curves over channels of each domain's mean at {name}",
         )
-        for number, name in ((list(layers).index(name) + 1, name) for name in dict.fromkeys(chosen))
+        for name in dict.fromkeys(chosen)
     ]
     if domains > 1:
         apart = torch.stack([_bank(layer).distances(layer.eps) for layer in layers.values()]).cpu()

@@ -251,6 +251,31 @@ def test_the_mean_of_the_bank_and_the_nearest_domain_as_colours() -> None:
 
 
 @pytest.mark.parametrize("affine", ["shared", "own"])
+def test_images_of_known_domains_in_the_mean_of_the_bank(affine: str) -> None:
+    layer, x = layer_of(training=False, affine=affine), maps()
+    mean, variance = layer.running_mean.mean(0), layer.running_var.mean(0)
+    coloured = nn.functional.instance_norm(x, eps=layer.eps) * by_channel(variance + layer.eps).sqrt() + by_channel(
+        mean
+    )
+    torch.testing.assert_close(run(layer, x, Route(DOMAIN, "recolour", "bank")), plain_expert(layer, coloured, DOMAIN))
+
+
+def test_the_nearest_domain_may_be_one_of_the_same_mean() -> None:
+    layer, x = layer_of(training=False, after="none"), maps()
+    layer.running_mean.zero_()
+    layer.running_var.copy_(torch.tensor([[1.0], [400.0], [1e4]]).expand(K, C))
+    spread = torch.tensor([0.5, 10.0, 50.0] * 4, dtype=torch.float64).view(-1, 1, 1, 1)
+    contrasts = (x - 1) * spread
+    expected = run(layer, contrasts, Route(None, "recolour", torch.arange(N) % K))
+    torch.testing.assert_close(run(layer, contrasts, Route(None, "recolour", "nearest")), expected)
+
+
+def test_the_attentions_width_is_of_the_channels_that_it_sees() -> None:
+    layer = DomainNorm2d(64, K, attention=2, instance_channels=32)
+    assert [p.shape for p in layer.attention_parameters] == [(16, 32), (K, 16)]
+
+
+@pytest.mark.parametrize("affine", ["shared", "own"])
 @pytest.mark.parametrize("route", [Route(DOMAIN), Route(None, "mix"), Route(DOMAIN, "recolour", COLOUR)])
 def test_the_instance_half_is_the_same_in_every_mode(route: Route, affine: str) -> None:
     norm = nn.BatchNorm2d(C).double()
