@@ -45,8 +45,8 @@ def adapt(
             not name belong to no camera. None: no camera normalisation.
         method: `adabn`, `bnta` or `entropy`, with parameters as `parse_adaptation` reads them, or `none` (camera statistics
             alone); None: bnta where the model has part heads, else adabn.
-        unknown: how a model with domain norms looks at images of unknown domain, here and wherever the profile is worn; None: as it
-            was trained to.
+        unknown: how a model with domain norms looks at images of unknown domain; None: as it was trained to. Who wears the profile has
+            to look alike.
         seed: fixes which images are drawn, and their order.
         device: `auto`, `cpu`, `gpu` or `mps`.
         progress: show bars.
