@@ -59,7 +59,9 @@ def identity_bootstrap(
         method="percentile",
         random_state=np.random.default_rng(seed),
     ).confidence_interval
-    return float(interval.low), float(interval.high)
+    # Of resampled means that differ by rounding alone, scipy's interpolated low end may lie above its high one.
+    low, high = sorted((float(interval.low), float(interval.high)))
+    return low, high
 
 
 def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
