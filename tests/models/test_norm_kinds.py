@@ -16,6 +16,7 @@ from passerby.models.norm import (
 )
 from passerby.models.norm.affine import AffineNorm2d
 from passerby.models.norm_kinds import BankSettings, NormKind
+from passerby.models.route import Route
 from passerby.models.surgery import APPENDED
 
 
@@ -118,6 +119,26 @@ def test_norms_recolour_where_the_bank_says(kind: NormKind) -> None:
         recolouring("bn")  # a name and no beginning of bn1
     with pytest.raises(PasserbyError, match=r"no norm of mobilenetv2_100 stands in 'block\.0'.*blocks\.0"):
         recolouring("bn1", "block.0")
+
+
+def test_behind_linear_bottlenecks_all_domains_have_one_mean() -> None:
+    torch.manual_seed(0)
+    bank = BankSettings(domains=2)
+    model = Model(
+        Architecture(backbone="mobilenetv2_100", norm="domain", bank=bank), Preprocessing(height=64, width=32)
+    )
+    domain = torch.arange(8) // 4
+    with torch.no_grad():
+        model(torch.randn(8, 3, 64, 32) * (1 + domain[:, None, None, None]), Route(domain))
+    layers = {name: m for name, m in model.backbone.network.named_modules() if isinstance(m, DomainNorm2d)}
+    one_mean = {
+        name.removesuffix(".norm")
+        for name, layer in layers.items()
+        if float((layer.running_mean[0] - layer.running_mean[1]).abs().max()) < 1e-5
+    }
+    expansions = {f"blocks.{s}.{b}.bn1" for s, count in {**BLOCKS, "5": 3, "6": 1}.items() for b in range(count)}
+    assert one_mean == {"bn2"} | expansions
+    assert (len(one_mean), len(layers)) == (17, 52)
 
 
 def test_domain_norms_of_no_domains() -> None:

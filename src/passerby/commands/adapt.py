@@ -60,7 +60,7 @@ def adapt(
     if method == "none" and cameras is None:
         raise PasserbyError("--method none: without --cameras there is nothing to make a profile of")
     adaptation = None if method in (None, "none") else parse_adaptation(method)
-    asked = None if unknown is None else parse_unknown(unknown)
+    asked = parse_unknown(unknown)
     loaded = open_model(model, device)
     looked = look_as(loaded, asked)
     if method is None:

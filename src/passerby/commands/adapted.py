@@ -64,12 +64,14 @@ class How:
         return [*adapt, *camera, *unknown, *top_k]
 
 
-def parse_unknown(text: str) -> Unknown:
-    """Reads a way to look at images of unknown domain.
+def parse_unknown(text: str | None) -> Unknown | None:
+    """Reads a way to look at images of unknown domain; None stays None.
 
     Raises:
         PasserbyError: when there is none of that name.
     """
+    if text is None:
+        return None
     for known in get_args(Unknown):
         if text.strip() == known:
             way: Unknown = known

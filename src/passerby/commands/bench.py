@@ -72,7 +72,7 @@ def bench(
         PasserbyError: for bad input, before anything runs.
     """
     console = Console()
-    looks = [parse_unknown(look) if look else None for look in unknown or ("",)]
+    looks = [parse_unknown(look) for look in unknown or (None,)]
     ranks = [named_top_k(k) for k in top_k] or [None]
     parsed = tuple(replace(How.parse(way), unknown=look, top_k=k) for way in ways for look in looks for k in ranks)
     cells = list(_cells(recipes, data_root, out, tuple(overrides), protocol, tuple(targets), seeds, budget, parsed))

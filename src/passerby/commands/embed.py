@@ -45,7 +45,7 @@ def embed(
     """
     if out.suffix != ".npz":
         raise PasserbyError(f"--out {out}: embeddings are written as .npz; give a name that ends in .npz")
-    asked = None if unknown is None else parse_unknown(unknown)
+    asked = parse_unknown(unknown)
     profile = None if site is None else SiteProfile.load(site)
     if cameras is not None and (profile is None or profile.cameras is None):
         raise PasserbyError(

@@ -92,7 +92,7 @@ def evaluate(
     for file in (json_file, report_file):
         check_writable(file)
     model, data_root = Path(model), Path(data_root)
-    asked = None if unknown is None else parse_unknown(unknown)
+    asked = parse_unknown(unknown)
     how = How(None if adapt is None else parse_adaptation(adapt), camera_normalise, asked)
     if site is not None and (adapt is not None or camera_normalise):
         raise PasserbyError("--site: a profile says how to adapt; leave out --adapt and --camera-normalise")

@@ -51,7 +51,7 @@ class Baseline(Method):
         return self.identity_losses(self.model(batch.images, Route(batch.domain)), batch.identity)
 
     def identity_losses(self, features: Features, identity: Tensor, prefix: str = "") -> dict[str, Tensor]:
-        """Cross-entropy and triplet of features of N images of these identities; names begin with the prefix."""
+        """Cross-entropy and triplet of the features of N images of identities int64 [N], each a scalar; names begin with the prefix."""
         logits = self.classifier(features.embedding).float()
         self.log(f"{prefix}accuracy", (logits.argmax(1) == identity).float().mean(), batch_size=len(logits))
         return {
