@@ -82,7 +82,7 @@ def after_the_network(method: Isr, embedding: torch.Tensor, batch: FilmBatch) ->
     pairs, log_p = method.mine(embedding, batch)
     assert method.queue is not None
     origin, settings = origin_of(batch), method.settings
-    each = method.queue.contrast(embedding, origin, settings.negatives, apart=settings.apart)
+    each = method.queue.contrast(embedding, origin, settings.negatives, settings.hardest, settings.apart)
     (reliability_guided(log_p, settings.gamma) + 5 * each[pairs.anchor].mean()).backward()
     method.queue.push(embedding, origin)
 

@@ -53,9 +53,9 @@ def market(tmp_path: Path) -> Market:
 
 @pytest.fixture(scope="session")
 def film_folder(tmp_path_factory: pytest.TempPathFactory) -> FilmFolder:
-    """`film_folder(...)` writes shards: in each shot other people walk, each a colour, by noise told apart from frame to frame.
+    """`film_folder(...)` writes shards: in each shot other people walk, each a colour; only noise tells frames apart.
 
-    A crop's truth is its person, numbered through the film; with `truth=False` nobody knows.
+    The shots begin a minute after each other. A crop's truth is its person, numbered through the film; with `truth=False` nobody knows.
     """
 
     def write(
@@ -72,7 +72,15 @@ def film_folder(tmp_path_factory: pytest.TempPathFactory) -> FilmFolder:
         with FilmWriter(folder, name, source=f"{name}{seed}", settings="t") as writer:
             for shot in range(shots):
                 crops = [
-                    _crop(name, shot, frame, index, frame * seconds, shot * people + index if truth else None, seed)
+                    _crop(
+                        name,
+                        shot,
+                        frame,
+                        index,
+                        60 * shot + frame * seconds,
+                        shot * people + index if truth else None,
+                        seed,
+                    )
                     for frame in range(frames)
                     for index in range(people)
                 ]

@@ -125,7 +125,7 @@ def test_queue_contrast_is_equation_5(length: int, pushes: list[int], k: int, ha
         queue.push(features, of_videos(video))
         memory = (memory + list(zip(features, video.tolist(), strict=True)))[-length:]
     x, own = unit(6, 4, seed=seed + 50).requires_grad_(), torch.tensor([0, 1, 2, 3, 4, 0])
-    found = queue.contrast(x, of_videos(own), k, hardest)  # type: ignore[arg-type]
+    found = queue.contrast(x, of_videos(own), k, hardest, 0.0)  # type: ignore[arg-type]
     for i in range(6):
         point = x[i].detach()
         cosines = sorted((float(point @ f) for f, v in memory if v != int(own[i])), reverse=hardest == "similar")[:k]
@@ -212,5 +212,5 @@ def test_everything_is_float32_under_autocast() -> None:
     queue.push(x, of_videos(torch.arange(4)))
     with torch.autocast("cpu", torch.bfloat16):
         log_p = log_reliability(x, x, torch.arange(4), torch.ones(4, 4, dtype=torch.bool))
-        found = (log_p, queue.contrast(x, of_videos(torch.arange(4) + 9)), cycle_association(x, x))
+        found = (log_p, queue.contrast(x, of_videos(torch.arange(4) + 9), 50, "similar", 0.0), cycle_association(x, x))
     assert [value.dtype for value in found] == [torch.float32] * 3

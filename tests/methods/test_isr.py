@@ -17,7 +17,7 @@ from passerby.errors import PasserbyError
 from passerby.losses.cycle import cycle_association
 from passerby.methods import get_method
 from passerby.methods.base import TrainingFacts
-from passerby.methods.film import FilmMethod
+from passerby.methods.film import FilmMethod, reliable_pairs
 from passerby.methods.isr import Isr, IsrSettings
 from passerby.methods.moco import Moco, MocoSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
@@ -33,11 +33,10 @@ TRUTH = torch.tensor([1, 2, 1, 2, 3, 2, 1, 7, 8, 8, 7, -1])
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 
 
-def make(name: str, domains: int = 2, **settings: Any) -> Any:
+def make(name: str, domains: int = 2, span: float = math.inf, **settings: Any) -> Any:
     torch.manual_seed(0)
-    facts = TrainingFacts(
-        0, domains, 10, 7, OptimizerSettings(), ScheduleSettings(), Augmentation(flip=0.5, jitter=0.8, hue=0.1)
-    )
+    augmentation = Augmentation(flip=0.5, jitter=0.8, hue=0.1)
+    facts = TrainingFacts(0, domains, 10, 7, OptimizerSettings(), ScheduleSettings(), augmentation, span=span)
     kind = get_method(name)
     model = Model(Architecture(backbone="test_resnet", embedding=6), SMALL)
     return kind(model, facts, kind.Settings.model_validate({"name": name, **settings}))
@@ -149,7 +148,7 @@ def test_precision_and_reliability_are_what_they_say(monkeypatch: pytest.MonkeyP
     drawn = FilmBatch(
         torch.zeros(6, 3, 1, 1),
         torch.tensor([4, 4, 4, 4, 9, 9]),
-        torch.zeros(6, dtype=torch.int64),
+        torch.tensor([0, 0, 0, 0, 1, 1]),
         torch.zeros(6),
         torch.tensor([0, 0, 1, 1, 0, 1]),
         torch.tensor([5, 6, 5, 7, 8, -1]),
@@ -272,6 +271,25 @@ def test_negatives_of_the_same_film_keep_a_distance_in_time() -> None:
     assert after_two(20.5, one_film) == 0
 
 
+@pytest.mark.parametrize(("apart", "excluded"), [(30.0, {2, 3}), (20.0, {3}), (0.0, set())])
+def test_the_softmax_leaves_out_who_may_be_the_same_person_in_another_shot(apart: float, excluded: set[int]) -> None:
+    # Crop 0 is matched with 1, of its shot; 2 and 3 are of other shots of its film, 20 and 5 s away; 4 is of another film.
+    embedding = torch.nn.functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)))
+    drawn = FilmBatch(
+        torch.zeros(6, 3, 1, 1),
+        torch.tensor([0, 0, 1, 2, 3, 3]),
+        torch.tensor([0, 0, 0, 0, 1, 1]),
+        torch.tensor([0.0, 1, 20, 5, 0, 0]),
+        torch.tensor([0, 1, 1, 1, 1, 0]),
+        torch.full((6,), -1),
+        0,
+    )
+    pairs, log_p = reliable_pairs(embedding, drawn, IsrSettings(apart=apart))
+    assert pairs.positive[0] == 1
+    terms = {j: math.exp(10 * float(embedding[0] @ embedding[j])) for j in {1, 2, 3, 4} - excluded}
+    assert math.exp(log_p[0]) == pytest.approx(terms[1] / sum(terms.values()), rel=1e-4)
+
+
 def test_a_frame_without_a_partner_costs_nothing() -> None:
     shots, nothing = torch.tensor([1, 1, 2]), torch.zeros(3, dtype=torch.int64)
     alone = FilmBatch(torch.randn(3, 3, 32, 16), shots, shots, torch.zeros(3), nothing, torch.arange(3), 0)
@@ -285,6 +303,10 @@ def test_a_frame_without_a_partner_costs_nothing() -> None:
 def test_what_it_refuses() -> None:
     with pytest.raises(PasserbyError, match=r"one shot with frames to draw; .*method\.queue_weight to 0"):
         make("isr", domains=1)
+    with pytest.raises(PasserbyError, match=r"one film of 29 s; .*at least method\.apart = 30 s away"):
+        make("isr", span=29.0)
+    for settings in ({"queue_weight": 0}, {"apart": 29}):
+        make("isr", span=29.0, **settings)
     make("isr", domains=1, queue_weight=0)
     with pytest.raises(ValueError, match="temperature"):
         make("isr", temperature=0)
@@ -310,7 +332,8 @@ def test_comparators_see_what_isr_sees() -> None:
     isr, *others = (load_recipe(f"{name}-mobilenetv2", budget="quick") for name in ("isr", "moco", "cycas"))
     for other in others:
         assert other.data.film == isr.data.film
-        assert (other.model, other.optimizer, other.schedule, other.trainer) == (
+        optimizer = other.optimizer.model_copy(update={"lr": isr.optimizer.lr})  # each has the rate that serves it best
+        assert (other.model, optimizer, other.schedule, other.trainer) == (
             isr.model,
             isr.optimizer,
             isr.schedule,

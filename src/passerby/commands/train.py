@@ -97,6 +97,7 @@ def train(
         schedule=recipe.schedule,
         augmentation=recipe.data.augment,
         domain_names=training.domain_names,
+        span=training.span,
     )
     torch.manual_seed(seed)
     model = _build_model(recipe, data_root, preprocessing, training.domain_names, parent)

@@ -1,5 +1,6 @@
 """What a run trains on: labelled sources, or film."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Training:
     """Everything that a run trains on, ready.
 
     Attributes:
-        classes, domains, domain_names, steps: as in `TrainingFacts`.
+        classes, domains, domain_names, steps, span: as in `TrainingFacts`.
         trained_on: what the card says of it.
         data: batches for a method.
         examples: of each domain, or of some, a few images [n, H, W, 3], which is read when called.
@@ -40,6 +41,7 @@ class Training:
     trained_on: tuple[TrainedOn, ...]
     data: Callable[[Method], TrainingData | FilmData]
     examples: Callable[[], dict[str, Pixels]]
+    span: float = math.inf
 
 
 class LabelledSources:
@@ -158,6 +160,7 @@ class FilmSources:
             ),
             data=lambda _: FilmData(self._film, self._steps),
             examples=lambda: {" + ".join(self._film.names): self._film.examples(LOOKED_AT)},
+            span=self._film.span,
         )
 
 

@@ -24,6 +24,17 @@ class Origin(NamedTuple):
     time: Tensor
 
 
+def may_be_one(first: Origin, second: Origin, apart: float) -> Tensor:
+    """Whether a crop of the one and a crop of the other may show one person: of one film, less than `apart` seconds from each
+    other (ours).
+
+    Returns:
+        bool [N, M], for N and M crops.
+    """
+    near = (second.time - first.time[:, None]).abs() < apart
+    return near & (second.film == first.film[:, None])
+
+
 class FeatureQueue(nn.Module):
     """The features of the last crops, first in, first out, and where each is from.
 
@@ -66,12 +77,9 @@ class FeatureQueue(nn.Module):
     def negatives(self, origin: Origin, apart: float) -> Tensor:
         """Which features are of other videos than each of N crops, and `apart` seconds away where of the same film: bool [N, L]."""
         other = (self.video != _NOBODY) & (self.video != origin.video[:, None])
-        far = (self.time - origin.time[:, None]).abs() >= apart
-        return other & (far | (self.film != origin.film[:, None]))
+        return other & ~may_be_one(origin, Origin(self.video, self.film, self.time), apart)
 
-    def contrast(
-        self, features: Tensor, origin: Origin, k: int = 50, hardest: Hardest = "similar", apart: float = 0.0
-    ) -> Tensor:
+    def contrast(self, features: Tensor, origin: Origin, k: int, hardest: Hardest, apart: float) -> Tensor:
         """Mean of log(1 + exp(x f)) over the k hardest negatives f of each x (Dou et al., "ISR", ICCV 2023, eq. 5).
 
         Negatives are features of other videos. The paper calls them hard and yet 'the most dissimilar'; the most similar

@@ -1,5 +1,6 @@
 """What every method is: a LightningModule that turns batches into a trained model."""
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -41,6 +42,7 @@ class TrainingFacts:
         seed: fixes every draw.
         optimizer, schedule, augmentation: from the recipe.
         domain_names: in their order, for messages.
+        span: on film, seconds between the farthest moments of two shots of one film; infinite where there are several films.
     """
 
     classes: int
@@ -51,6 +53,7 @@ class TrainingFacts:
     schedule: ScheduleSettings
     augmentation: Augmentation
     domain_names: tuple[str, ...] = ()
+    span: float = math.inf
 
 
 class Method(L.LightningModule):

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from passerby.data.video.film_set import UNKNOWN, FilmBatch
-from passerby.losses.feature_queue import FeatureQueue, Origin
+from passerby.losses.feature_queue import FeatureQueue, Origin, may_be_one
 from passerby.losses.reliability import log_reliability
 from passerby.methods.association import MinedPairs, mine_pairs
 from passerby.methods.base import Method, MethodSettings
@@ -22,6 +22,10 @@ class FilmSettings(MethodSettings):
     """tau of the reliability (ISR, eq. 2); the paper does not say which. Where it is no loss it is logged all the same."""
     candidates: Literal["all", "video"] = "all"
     """What the softmax of the reliability runs over: the other frame's crops of all videos in the super frame, or of the own one."""
+    apart: float = Field(30.0, ge=0)
+    """Seconds that two shots of one film lie apart at least for a crop of the one to be somebody else than a crop of the other
+    (ours), in the softmax and among ISR's negatives. The stretches of one fixed camera's film show many a person twice, and the
+    most similar negative would be the same person; 0: who is of another shot is somebody else (the paper)."""
 
 
 class FilmMethod(Method):
@@ -67,15 +71,19 @@ def reliable_pairs(embedding: Tensor, batch: FilmBatch, settings: FilmSettings) 
     Args:
         embedding: float [N, D], rows of length 1.
         batch: of N crops.
-        settings: temperature and candidates of the softmax.
+        settings: temperature and candidates of the softmax; crops of other shots that may show the anchor's person
+            (`apart`) are no candidates.
 
     Returns:
         K pairs, and [K].
     """
     pairs = mine_pairs(embedding, batch.video, batch.frame)
     candidates = batch.frame == batch.frame[pairs.positive][:, None]
+    own = batch.video == batch.video[pairs.anchor][:, None]
     if settings.candidates == "video":
-        candidates &= batch.video == batch.video[pairs.positive][:, None]
+        candidates &= own
+    origin = origin_of(batch)
+    candidates &= own | ~may_be_one(origin, origin, settings.apart)[pairs.anchor]
     return pairs, log_reliability(embedding[pairs.anchor], embedding, pairs.positive, candidates, settings.temperature)
 
 

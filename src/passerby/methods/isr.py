@@ -31,9 +31,6 @@ class IsrSettings(FilmSettings):
     """k of eq. 5; the paper does not say how many."""
     hardest: Hardest = "similar"
     """Which of the queue's negatives are hard: the paper calls them hard, and the most dissimilar."""
-    apart: float = Field(30.0, ge=0)
-    """Seconds that negatives of the same film lie away at least (ours). The stretches of one fixed camera's film show many a
-    person twice, and the most similar negative would be the same person; 0: negatives are of any other shot (the paper)."""
 
 
 class Isr(FilmMethod):
@@ -41,8 +38,8 @@ class Isr(FilmMethod):
 
     Crops of two frames of a shot are matched exactly (eq. 1). A pair's reliability p is its softmax probability (eq. 2), its
     loss -p^gamma log p with p^gamma detached (eq. 3), rescaled (eq. 4); a queue of features of other videos gives the k
-    hardest negatives (eq. 5); both are added (eq. 6). Anchors of eq. 5 are those of the mined pairs. Negatives of the same film
-    keep a distance in time (`apart`, ours).
+    hardest negatives (eq. 5); both are added (eq. 6). Anchors of eq. 5 are those of the mined pairs. Negatives of the same film,
+    in eq. 2 as in eq. 5, keep a distance in time (`apart`, ours).
 
     Ours, since the paper does not say: temperature, queue length and k; the BNNeck before an embedding is brought to length
     1; with several processes the queue holds the features of all, the same on each.
@@ -59,10 +56,12 @@ class Isr(FilmMethod):
             PasserbyError: when the queue could hold no negatives.
         """
         super().__init__(model, facts, settings)
-        if settings.queue_weight and facts.domains < 2:
+        if settings.queue_weight and (facts.domains < 2 or facts.span < settings.apart):
+            found = "one shot with frames to draw" if facts.domains < 2 else f"one film of {facts.span:.3g} s"
             raise PasserbyError(
-                "data.shards: one shot with frames to draw; the queue's negatives come from other shots, so cut it into shorter "
-                "stretches (passerby ingest), add film, or set method.queue_weight to 0"
+                f"data.shards: {found}; the queue's negatives come from other shots, at least method.apart = {settings.apart:g} s "
+                "away in the same film: add film, cut it into shorter stretches (passerby ingest), or lower method.apart, or set "
+                "method.queue_weight to 0"
             )
         self.queue = FeatureQueue(settings.queue_length, model.dimension) if settings.queue_weight else None
 

@@ -1,6 +1,7 @@
 """Shards opened for training: super frames turned into batches, decoded in memory that does not grow with the film."""
 
 import hashlib
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -117,6 +118,14 @@ class FilmSet:
         """Of each set: sha256 over the names and digests of its tars."""
         lines = [[f"{tar.name} {tar.sha256}" for film in shards.films for tar in film.tars] for shards in self.shards]
         return [hashlib.sha256("\n".join(sorted(tars)).encode()).hexdigest() for tars in lines]
+
+    @property
+    def span(self) -> float:
+        """Seconds between the farthest moments of two of the plan's shots; infinite where they are of several films."""
+        if len({int(self._films[place]) for place in self.plan.shots}) > 1:
+            return math.inf
+        shots = [shards.shots[number].shot for shards, number in (self._shots[place] for place in self.plan.shots)]
+        return max(shot.end for shot in shots) - min(shot.start for shot in shots) if len(shots) > 1 else 0.0
 
     def batch(self, visits: Sequence[Visit], step: int) -> FilmBatch:
         """The batch of a super frame, not yet augmented.
