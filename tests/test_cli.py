@@ -54,6 +54,11 @@ def test_bad_input_is_one_line_on_stderr_and_exit_code_2(tmp_path: Path) -> None
         ),
         (["evaluate", "m.onnx", "--data-root", ".", "--targets", "viper", "--json", "."], "a folder"),
         (["datasets", "synth", "--out", "/dev/null/s", "--domains", "sunny-plaza"], "/dev/null"),
+        (
+            ["datasets", "synth-video", "--out", "/dev/null/s", "--targets", "sunny-plazza"],
+            "did you mean 'sunny-plaza'?",
+        ),
+        (["datasets", "synth-video", "--out", "/dev/null/s", "--people", "inf"], "people=inf of a street scene"),
         (["demo", "--out", "/dev/null"], "/dev/null"),
         (["evaluate", "nowhere", "--data-root", ".", "--targets", "viper"], "nowhere"),
         (["embed", "nowhere", "--images", "nowhere", "--out", "out.npz"], "no such folder"),
@@ -92,7 +97,14 @@ def test_datasets_list() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["train", "--bogus"], ["train"], ["nothing"], ["bench", "--seeds", "0"], ["train", "a", "--budget", "fast"]],
+    [
+        ["train", "--bogus"],
+        ["train"],
+        ["nothing"],
+        ["bench", "--seeds", "0"],
+        ["ingest", "a.mp4", "--out", "s", "--workers", "0"],
+        ["train", "a", "--budget", "fast"],
+    ],
 )
 def test_usage_errors_end_with_2_and_no_traceback(arguments: list[str]) -> None:
     done = CliRunner().invoke(app, arguments)

@@ -38,7 +38,9 @@ def ingest(
     tracker: Annotated[
         str | None, typer.Option(help="Number people through a shot: sort, bytetrack or ocsort (extra `tracks`).")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Films at a time; by default one for two processors.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Films at a time; by default one for two processors.", min=1)
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="ray: films as tasks of a Ray cluster (extra `cluster`).")
     ] = "local",

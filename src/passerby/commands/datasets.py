@@ -8,6 +8,7 @@ from rich.table import Table
 
 from passerby.data.datasets import DATASETS, check, get_dataset
 from passerby.data.synthetic import DOMAINS, write_market, write_street
+from passerby.data.synthetic.catalogue import find_domain
 from passerby.errors import PasserbyError
 
 
@@ -73,7 +74,10 @@ def synthesise_video(
     identities: int,
 ) -> None:
     """Draws street scenes, each in MOTChallenge's layout under OUT/street-NN; targets as `synthesise` under OUT/targets."""
+    for target in targets:  # told before the films are drawn, which takes long
+        if (folder := out / "targets" / find_domain(target).name).exists():
+            raise PasserbyError(f"{folder}: is already there; remove it or choose another folder")
+    write_street(out, films, seed, shots=shots, seconds=seconds, fps=fps, people=people, as_frames=as_frames)
     if targets:
         synthesise(out / "targets", targets, identities, seed)
-    write_street(out, films, seed, shots=shots, seconds=seconds, fps=fps, people=people, as_frames=as_frames)
     print(f"{films} films: {out}; `passerby ingest {out}/street-* --out SHARDS` makes shards of them")

@@ -1,6 +1,7 @@
 """Street scenes: people walk, hide each other and leave; boxes and tracks are exact; the seed fixes everything."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -231,10 +232,26 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
         write_street(tmp_path / "film", 1, 2, **options)  # type: ignore[arg-type]
 
 
+def test_a_film_that_fails_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def fail(folder: Path, *_: object) -> None:
+        begun.append(folder)
+        raise OSError("full")
+
+    monkeypatch.setattr("passerby.data.synthetic.street_video._write_film", fail)
+    with pytest.raises(OSError, match="full"):
+        write_street(tmp_path, 40, shots=1, seconds=1, size=(120, 160), workers=1, progress=False)
+    assert len(begun) < 40
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"people": -1}, "people=-1"),
+        ({"people": math.inf}, "people=inf"),
+        ({"fps": math.inf}, "fps=inf"),
+        ({"seconds": math.inf}, "seconds=inf"),
         ({"fps": 0}, "fps=0"),
         ({"shots": 0}, "shots=0"),
         ({"seconds": 0}, "seconds=0"),

@@ -1,13 +1,17 @@
 """Engines: films side by side leave the same bytes as one after the other; a worker that is killed loses nothing."""
 
 import errno
+import multiprocessing
 import os
 import re
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,6 +21,7 @@ from passerby.data.video.film import FilmJob, ingest_film
 from passerby.data.video.listing import FilmListing
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.sources import find_sources
+from passerby.errors import PasserbyError
 
 Files = Callable[[Path], dict[str, bytes]]
 
@@ -85,6 +90,90 @@ def test_a_film_that_the_system_refuses_does_not_stop_the_others(
     monkeypatch.setattr("passerby.data.video.engines.ingest_film", refuse(errno.ENOSPC))
     with pytest.raises(OSError, match="No space left"):  # every film would meet it
         list(run_jobs(todo, "local", 1, silent))
+
+
+def test_a_full_disk_is_told_with_its_place(
+    films: Path, tmp_path: Path, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(job: FilmJob, advance: object) -> FilmListing:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() does, without a name
+
+    monkeypatch.setattr("passerby.data.video.engines.ingest_film", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        list(run_jobs(jobs(films, tmp_path / "out", quick), "local", 1, silent))
+    assert raised.value.filename == str(tmp_path / "out")
+
+
+def test_a_dead_worker_is_told_with_what_it_read(films: Path, tmp_path: Path, quick: IngestSettings) -> None:
+    def kill(film: str, done: int, total: int | None) -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGKILL)
+
+    with pytest.raises(PasserbyError, match=r"a worker process died .* while it read one of: street-0\d"):
+        list(run_jobs(jobs(films, tmp_path / "out", quick), "local", 2, kill))
+
+
+class Remote:
+    """As much of Ray as the engine uses: tasks run when they are waited for; what they raise is raised by `get`."""
+
+    class RayError(Exception):
+        """Base of all."""
+
+    class RayTaskError(RayError):
+        """Raised by a task."""
+
+    class OutOfMemoryError(RayError):
+        """Ray's memory monitor ended the worker."""
+
+    def __init__(self, dies: str) -> None:
+        self.exceptions, self.dies = Remote, dies
+        self.asked: list[tuple[FilmJob, float]] = []
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def remote(self, max_retries: int) -> Callable[[object], "Remote"]:
+        return lambda function: self
+
+    def options(self, num_cpus: int) -> Any:
+        def ask(job: FilmJob) -> FilmJob:
+            self.asked.append((job, num_cpus))
+            return job
+
+        return SimpleNamespace(remote=ask)
+
+    def wait(self, running: list[FilmJob], num_returns: int) -> tuple[list[FilmJob], list[FilmJob]]:
+        return running[:1], running[1:]
+
+    def get(self, job: FilmJob) -> FilmListing:
+        if job.source.name == self.dies:
+            raise Remote.OutOfMemoryError("the worker\nwas ended")
+        return ingest_film(job)
+
+
+def test_a_film_that_ends_its_ray_worker_does_not_stop_the_others(
+    films: Path, tmp_path: Path, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = Remote("street-00")
+    monkeypatch.setattr("passerby.data.video.engines.import_extra", lambda module, extra: ray)
+    monkeypatch.chdir(tmp_path)
+    todo = [replace(job, threads=3) for job in jobs(films, Path("out"), quick)]
+    outcomes = {job.source.name: outcome for job, outcome in run_jobs(todo, "ray", 2, silent)}
+    assert isinstance(outcomes["street-00"], Failure)
+    assert "street-00: its worker died 4 times" in outcomes["street-00"].reason
+    assert outcomes["street-00"].reason.endswith("(the worker was ended)")
+    assert isinstance(outcomes["street-01"], FilmListing)
+    # A worker has another working folder; it takes the processors that its threads need, and does films whole.
+    assert {(job.out, job.resume, asked) for job, asked in ray.asked} == {(tmp_path / "out", False, 3)}
+
+
+def test_what_a_ray_task_raises_is_raised(
+    films: Path, tmp_path: Path, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Remote, "OutOfMemoryError", Remote.RayTaskError)
+    monkeypatch.setattr("passerby.data.video.engines.import_extra", lambda module, extra: Remote("street-00"))
+    with pytest.raises(Remote.RayTaskError):
+        list(run_jobs(jobs(films, tmp_path / "out", quick), "ray", 2, silent))
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """Super frames: what the paper says of them, on shots of every shape."""
 
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from passerby.data.video.frame_pairs import FramePairSettings, FramePlan, ShotFrames
 from passerby.errors import PasserbyError
@@ -133,10 +135,18 @@ def test_a_share_of_the_shots_grows_with_the_share() -> None:
     assert set(FramePlan(FILM, FramePairSettings(share=0.5), 5).shots) != shots[1]
 
 
-def test_single_frames_for_methods_without_pairs() -> None:
-    plan = FramePlan([ShotFrames([0.0], [5]), ShotFrames([3, 4], [5, 7])], FramePairSettings(frames=1, crops=240), 0)
-    assert plan.shots == (0, 1)
-    assert {len(visit.frames) for visit in plan.super_frame(0, 0)} == {1}
+def test_delta_max_beyond_every_shot_draws_from_the_whole_shot() -> None:
+    film = [ShotFrames([0, 10, 20, 30.0], [2] * 4)] * 3
+    plans = [FramePlan(film, FramePairSettings(seconds=seconds), 0) for seconds in (30.0, 1e300, math.inf)]
+    for step in range(plans[0].steps(0)):
+        frames = [plan.super_frame(0, step) for plan in plans]
+        assert frames[0] == frames[1] == frames[2]
+        assert all(len(set(visit.frames)) == 3 for visit in frames[0])
+
+
+def test_a_single_frame_is_no_pair() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        FramePairSettings(frames=1)
 
 
 def test_what_it_refuses() -> None:

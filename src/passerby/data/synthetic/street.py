@@ -109,17 +109,19 @@ class StreetFilm:
         Raises:
             PasserbyError: for numbers out of range.
         """
-        for name, value, least in (
-            ("seed", seed, 0),
-            ("shots", shots, 1),
-            ("seconds", seconds, 1 / fps if fps > 0 else 0),
-            ("fps", fps, 0.1),
-            ("people", people, 0),
-            ("height", size[0], 96),
-            ("width", size[1], 96),
+        for name, value, least, most in (
+            ("seed", seed, 0, 2**63),
+            ("shots", shots, 1, 1e5),
+            ("seconds", seconds, 1 / fps if fps > 0 else 0, 1e5),
+            ("fps", fps, 0.1, 1e3),
+            ("people", people, 0, 1e3),
+            ("height", size[0], 96, 1e4),
+            ("width", size[1], 96, 1e4),
         ):
-            if not value >= least:
-                raise PasserbyError(f"{name}={value} of a street scene: must be at least {least:g}")
+            if not least <= value <= most:
+                raise PasserbyError(
+                    f"{name}={value} of a street scene: must be at least {least:g} and at most {most:g}"
+                )
         if size[1] % 8 or size[0] % 2:
             raise PasserbyError(
                 f"size {size[1]}x{size[0]} of a street scene: the width must be a multiple of 8, the height even"

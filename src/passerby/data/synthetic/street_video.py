@@ -87,8 +87,12 @@ def write_street(
             pool.submit(_write_film, folder, scene, as_frames, lambda: bar.advance(task))
             for folder, scene in zip(folders, scenes, strict=True)
         ]
-        for job in jobs:
-            job.result()
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:  # leaving would draw all the others first
+            pool.shutdown(cancel_futures=True)
+            raise
     return folders
 
 

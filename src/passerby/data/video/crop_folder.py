@@ -36,9 +36,10 @@ def list_crops(folder: Path) -> tuple[list[Named], int]:
     found = sorted((int(m[2]), int(m[1]), path) for m, path in named if m)
     if not found:
         raise PasserbyError(f"{folder}: holds no crops named TRACK_FRAME.jpg")
-    _, track, path = max(found, key=lambda named: named[1])
-    if track >= 2**63:
-        raise PasserbyError(f"{path}: {track} is too large for the number of a track; count tracks below 2^63")
+    for frame, track, path in found:
+        if max(frame, track) >= 2**63:
+            what = "track" if track >= 2**63 else "frame"
+            raise PasserbyError(f"{path}: too large for the number of a {what}; count {what}s below 2^63")
     return found, len(named) - len(found)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from passerby.data.video.film import FilmJob, ingest_film
 from passerby.data.video.listing import FilmListing
-from passerby.errors import PasserbyError, explain_system_error
+from passerby.errors import PasserbyError, explain_system_error, first_of
 from passerby.extras import import_extra
 
 Engine = Literal["local", "ray"]
@@ -49,7 +49,8 @@ def run_jobs(jobs: Sequence[FilmJob], engine: Engine, workers: int, told: Told) 
         told: of progress; never with Ray.
 
     Raises:
-        PasserbyError: when a worker process died, or Ray is not installed.
+        PasserbyError: when a worker process of this machine died, or Ray is not installed. A film whose Ray worker died
+            again and again is a `Failure`.
         OSError: when the disk is full.
     """
     if engine == "ray":
@@ -76,6 +77,7 @@ def _attempt(job: FilmJob, told: Told) -> FilmListing | Failure:
         return Failure(str(error))
     except OSError as error:
         if error.errno in _NO_ROOM:  # the next film would fare no better
+            error.filename = error.filename or str(job.out)  # a write does not say where
             raise
         return Failure(f"{job.source.path}: {explain_system_error(error)}")
 
@@ -96,9 +98,11 @@ def _attempt_in_process(job: FilmJob) -> FilmListing | Failure:
 def _in_processes(jobs: Sequence[FilmJob], workers: int, told: Told) -> Iterator[Outcome]:
     context = get_context("spawn")  # decoder and detector have threads, and those do not survive a fork
     queue: Any = context.Queue()
+    under_way: set[str] = set()
 
     def listen() -> None:
         while (what := queue.get()) is not None:
+            under_way.add(what[0])
             told(*what)
 
     listener = Thread(target=listen, daemon=True)
@@ -108,11 +112,14 @@ def _in_processes(jobs: Sequence[FilmJob], workers: int, told: Told) -> Iterator
             running = {pool.submit(_attempt_in_process, job): job for job in jobs}
             try:
                 for future in as_completed(running):
-                    yield running[future], future.result()
+                    outcome = future.result()
+                    under_way.discard(running[future].source.name)
+                    yield running[future], outcome
             except BrokenProcessPool as error:
                 raise PasserbyError(
-                    "a worker process died (of too little memory?); the same command goes on where it stopped; "
-                    "--workers sets how many films are read at a time"
+                    f"a worker process died (of too little memory?) while it read one of: {first_of(sorted(under_way))}; the "
+                    "same command goes on where it stopped; --workers sets how many films are read at a time; leave a film "
+                    "out that does it every time"
                 ) from error
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -128,26 +135,43 @@ def _with_ray(jobs: Sequence[FilmJob], workers: int) -> Iterator[Outcome]:
         if address := os.environ.get("RAY_ADDRESS"):  # a cluster that runs has its own number of processors
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         else:
+            processors = workers * max(job.threads for job in jobs)
             ray.init(
-                address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False
+                address="local",
+                num_cpus=processors,
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
             )
-    task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_attempt_as_task)
+    task = ray.remote(max_retries=_RETRIES)(_attempt_as_task)
     coming = iter(jobs)
     running: dict[Any, FilmJob] = {}
     while True:
         for job in islice(coming, _IN_FLIGHT - len(running)):
-            running[task.remote(replace(job, resume=False))] = job
+            running[task.options(num_cpus=job.threads).remote(_for_elsewhere(job))] = job
         if not running:
             return
         (done,), _ = ray.wait(list(running), num_returns=1)
         job = running.pop(done)
         try:
-            yield job, ray.get(done)
-        except ray.exceptions.WorkerCrashedError as error:
-            raise PasserbyError(
-                f"{job.source.path}: its worker died {_RETRIES + 1} times (of too little memory?); the films that are done "
-                "are kept, the same command does the others"
-            ) from error
+            outcome = ray.get(done)
+        except ray.exceptions.RayTaskError:  # what the task itself raised
+            raise
+        except ray.exceptions.RayError as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            outcome = Failure(
+                f"{job.source.path}: its worker died {_RETRIES + 1} times (of too little memory?); the same command tries it "
+                f"again ({reason})"
+            )
+        yield job, outcome
+
+
+def _for_elsewhere(job: FilmJob) -> FilmJob:
+    """The job for a process with another working folder, which does the film whole."""
+    detector = job.settings.detector
+    settings = job.settings.model_copy(update={"detector": detector and detector.resolve()})
+    source = replace(job.source, path=job.source.path.resolve())
+    return replace(job, source=source, out=job.out.resolve(), settings=settings, resume=False)
 
 
 def _attempt_as_task(job: FilmJob) -> FilmListing | Failure:

@@ -27,8 +27,8 @@ class FramePairSettings(BaseModel):
 
     seconds: float = Field(4.0, gt=0)
     """delta_max: the most time between any two frames that are seen together."""
-    frames: int = Field(3, gt=0)
-    """Frames of a shot that are seen together; two by two they are frame pairs. 1: single frames, no pairs."""
+    frames: int = Field(3, ge=2)
+    """Frames of a shot that are seen together; two by two they are frame pairs."""
     crops: int = Field(80, gt=1)
     """Most crops of each of the `frames` sides of a super frame; of a frame with more people the largest count."""
     visits: int = Field(16, gt=0)
@@ -98,7 +98,7 @@ class FramePlan:
             closest = min((gap for shot in shots for gap in np.diff(shot.times)), default=None)
             found = "none has two frames" if closest is None else f"the closest two lie {closest:.3g} s apart"
             raise PasserbyError(
-                f"data.shards: of {len(shots)} shots none has {_needed(settings)} at most {settings.seconds:g} s apart "
+                f"data.shards: of {len(shots)} shots none has two frames at most {settings.seconds:g} s apart "
                 f"({found}); set data.film.seconds, or take more frames a second (passerby ingest --every)"
             )
         if settings.share < 1:
@@ -113,8 +113,9 @@ class FramePlan:
         self._people = np.minimum(people, settings.crops)
         # Times of all shots in one ascending row, far enough apart that no search crosses from a shot into the next.
         longest = max(float(times[-1] - times[0]) for times, _, _ in kept)
+        self._window = min(settings.seconds, longest) + _ROUNDING
         self._row = np.concatenate(
-            [times - times[0] + n * (longest + 2 * settings.seconds + 1) for n, (times, _, _) in enumerate(kept)]
+            [times - times[0] + n * (longest + 2 * self._window + 1) for n, (times, _, _) in enumerate(kept)]
         )
         self._packed = lru_cache(maxsize=2)(self._pack)
         if not self.steps(0):
@@ -170,14 +171,13 @@ class FramePlan:
 
     def _draw(self, shots: Ints, rng: np.random.Generator) -> Ints:
         """Frames of each visit, [V, frames], as positions in `_row`; -1 where no further frame is close enough to all others."""
-        seconds = self.settings.seconds + _ROUNDING
         drawn = np.empty((len(shots), self.settings.frames), np.int64)
         drawn[:, 0] = self._start[shots] + (rng.random(len(shots)) * self._count[shots]).astype(np.int64)
         for side in range(1, self.settings.frames):
             earlier = np.sort(drawn[:, :side], axis=1)
             first = np.where(earlier < 0, drawn[:, :1], earlier)
-            low = np.searchsorted(self._row, self._row[first.max(1)] - seconds, "left")
-            high = np.searchsorted(self._row, self._row[first.min(1)] + seconds, "right")
+            low = np.searchsorted(self._row, self._row[first.max(1)] - self._window, "left")
+            high = np.searchsorted(self._row, self._row[first.min(1)] + self._window, "right")
             free = high - low - (earlier >= 0).sum(1)
             frame = low + (rng.random(len(shots)) * free).astype(np.int64)
             for column in range(side):  # steps over those that are drawn already, in ascending order
@@ -187,17 +187,12 @@ class FramePlan:
 
 
 def _drawable(shot: ShotFrames, settings: FramePairSettings) -> tuple[Floats, Ints, Ints]:
-    """Times, people and positions of the frames that have another one close enough; all frames where single ones will do."""
+    """Times, people and positions of the frames that have another one close enough."""
     times, people = np.asarray(shot.times, np.float64), np.asarray(shot.crops, np.int64)
     place = np.flatnonzero(people > 0)
-    if settings.frames > 1:
-        near = np.diff(times[place]) <= settings.seconds + _ROUNDING
-        place = place[np.append(near, False) | np.insert(near, 0, False)] if len(place) else place
+    near = np.diff(times[place]) <= settings.seconds + _ROUNDING
+    place = place[np.append(near, False) | np.insert(near, 0, False)] if len(place) else place
     return times[place], people[place], place
-
-
-def _needed(settings: FramePairSettings) -> str:
-    return "two frames" if settings.frames > 1 else "a frame"
 
 
 def _packed_rows(shots: list[int], people: list[list[int]], most: int) -> tuple[Ints, Ints]:
