@@ -14,24 +14,23 @@ import torch
 from common import THREADS, peak_gib, seconds
 from PIL import Image
 
-from passerby.data.augment import Augmentation, augment
+from passerby.data.augment import augment
 from passerby.data.images import Preprocessing
 from passerby.data.video.crops import Crop, StoredCrop
-from passerby.data.video.film_set import FilmBatch, FilmLoader, FilmSet
+from passerby.data.video.film_set import FilmLoader, FilmSet
 from passerby.data.video.frame_pairs import FramePairSettings
 from passerby.data.video.writer import FilmWriter, merge_listings
 from passerby.losses.feature_queue import Origin
-from passerby.losses.reliability import reliability_guided
 from passerby.memory import keep_freed_memory
 from passerby.methods.base import TrainingFacts
-from passerby.methods.film import origin_of
 from passerby.methods.isr import Isr, IsrSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.model import Architecture, Model
+from passerby.recipes import load_recipe
 from passerby.seeding import torch_generator
 
 PREPROCESSING = Preprocessing(height=128, width=64)
-JITTER = Augmentation(flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+AUGMENTATION = load_recipe("isr-mobilenetv2").data.augment
 PAIRS = FramePairSettings(memory=16, visits=4)
 STEPS, SHOTS, FRAMES, PEOPLE = 8, 24, 40, 8
 
@@ -49,24 +48,25 @@ def main() -> None:
 
 def share(film: FilmSet) -> None:
     """How much of a step association and losses take, forward and backward."""
-    facts = TrainingFacts(0, len(film.plan.shots), STEPS, 0, OptimizerSettings(), ScheduleSettings(), JITTER)
+    facts = TrainingFacts(0, len(film.plan.shots), STEPS, 0, OptimizerSettings(), ScheduleSettings(), AUGMENTATION)
     method = Isr(
         Model(Architecture(backbone="mobilenetv2_100", norm="isr", embedding=512), PREPROCESSING), facts, IsrSettings()
     )
     method.log = lambda *args, **options: None  # type: ignore[method-assign]
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], fused=True)
-    shares, crops = [], 0
+    network, shares, crops = method.embed, [], 0
     assert method.queue is not None
     stranger = torch.full((8192,), 10**6)
     full = torch.nn.functional.normalize(torch.randn(8192, 512))
     method.queue.push(full, Origin(stranger, stranger, torch.zeros(8192)))
     for batch in FilmLoader(film, STEPS):
         began = time.perf_counter()
-        batch.images = augment(batch.images, JITTER, PREPROCESSING, torch_generator(0, batch.step))
+        batch.images = augment(batch.images, AUGMENTATION, PREPROCESSING, torch_generator(0, batch.step))
         optimizer.zero_grad()
-        embedding = method.embed(batch.images)
+        embedding = network(batch.images)
         leaf = embedding.detach().requires_grad_()
-        took = seconds(lambda leaf=leaf, batch=batch: after_the_network(method, leaf, batch))
+        method.embed = lambda images, leaf=leaf: leaf  # type: ignore[method-assign]
+        took = seconds(lambda batch=batch: sum(method.losses(batch).values()).backward())
         embedding.backward(leaf.grad)
         optimizer.step()
         shares.append(took / (time.perf_counter() - began))
@@ -75,16 +75,6 @@ def share(film: FilmSet) -> None:
         f"association and losses, queue of 8,192 full: {100 * sorted(shares)[STEPS // 2]:.1f} % of a step of "
         f"{crops / STEPS:.0f} crops (goal: < 5 %)"
     )
-
-
-def after_the_network(method: Isr, embedding: torch.Tensor, batch: FilmBatch) -> None:
-    """What `Isr.losses` does behind the network, with its backward."""
-    pairs, log_p = method.mine(embedding, batch)
-    assert method.queue is not None
-    origin, settings = origin_of(batch), method.settings
-    each = method.queue.contrast(embedding, origin, settings.negatives, settings.hardest, settings.apart)
-    (reliability_guided(log_p, settings.gamma) + 5 * each[pairs.anchor].mean()).backward()
-    method.queue.push(embedding, origin)
 
 
 def feeding(times: int, shards: Path) -> None:
@@ -124,7 +114,7 @@ def write_film(folder: Path, shots: int) -> Path:
         for shot in range(shots):
             crops = [
                 StoredCrop(
-                    Crop(film="film", shot=shot, frame=7 * f, index=i, time=0.28 * f),
+                    Crop(film="film", shot=shot, frame=7 * f, index=i, time=60 * shot + 0.28 * f),
                     pictures[(shot + f + 9 * i) % len(pictures)],
                 )
                 for f in range(FRAMES)

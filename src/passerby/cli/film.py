@@ -31,6 +31,10 @@ def ingest(
     stretch: Annotated[
         float, typer.Option(help="Longest shot, seconds: film of a fixed camera is cut into stretches.", min=0.1)
     ] = 60,
+    cut: Annotated[
+        float,
+        typer.Option(help="How much frames must differ for a cut; raise it where light or motion cuts a shot.", min=1),
+    ] = 27,
     fps: Annotated[
         float | None, typer.Option(help="Frames a second where the film does not say; 25 by default, with a warning.")
     ] = None,
@@ -65,6 +69,7 @@ def ingest(
                 "score": score,
                 "min_height": min_height,
                 "stretch": stretch,
+                "cut": cut,
                 "fps": fps,
                 "join": join,
                 "tracker": tracker,
