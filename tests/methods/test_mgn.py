@@ -14,6 +14,7 @@ from passerby.methods.base import TrainingFacts
 from passerby.methods.mgn import Mgn, MgnSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.backbone import Backbone
+from passerby.models.granularity import _stripes
 from passerby.models.inherit import take_backbone, take_rest
 from passerby.models.model import Architecture, Model
 from passerby.recipes import load_recipe
@@ -74,6 +75,15 @@ def test_features_are_maxima_of_branches_and_their_stripes() -> None:
     assert torch.equal(seen.maps["last"], maps[0])
     embedded = built.embed(list(torch.rand(2, 96, 32, 3).numpy()))
     assert embedded.shape == (2, 2048)
+
+
+@pytest.mark.parametrize("height", [6, 7, 8])
+@pytest.mark.parametrize("stripes", [2, 3])
+def test_stripes_of_a_height_that_they_do_not_divide_share_a_row(height: int, stripes: int) -> None:
+    maps = torch.randn(2, 3, height, 4)
+    expected = F.adaptive_max_pool2d(maps, (stripes, 1))[..., 0].unbind(2)
+    for found, same in zip(_stripes(maps, stripes), expected, strict=True):
+        assert torch.equal(found, same)
 
 
 def test_the_branches_start_alike(built: Model) -> None:

@@ -52,7 +52,7 @@ def anchors(decoded: bool) -> np.ndarray:
         ((16, 4, 2), (70.4, 37.2, 16.0, 40.0), 0.4, 0.0),  # the second, three fifths of the union shared
     ):
         row = found[CELLS.index((stride, x, y))]
-        row[:] = (cx, cy, w, h, 1.0, score, car)
+        row[:] = (cx, cy, w, h, 0.92, score / 0.92, car)
         if not decoded:
             row[:4] = (cx / stride - x, cy / stride - y, np.log(w / stride), np.log(h / stride))
     return found

@@ -119,6 +119,17 @@ def test_memory_is_bounded_and_does_not_show(shards: Path) -> None:
     assert not tight._decoded
 
 
+def test_what_was_seen_last_is_forgotten_last(shards: Path) -> None:
+    film = film_set(shards)
+    for wanted in ([(0, 0), (0, 1), (0, 2)], [(0, 0)]):
+        film._load(wanted)
+    one = film._bytes // 3
+    film._settings = film._settings.model_copy(update={"memory": 2 * one / 2**20})
+    film._forget()
+    assert list(film._decoded) == [(0, 2), (0, 0)]
+    assert film._bytes == 2 * one
+
+
 def ends(batches: list[object]) -> list[object]:
     return [(b.step, b.video.tolist(), b.frame.tolist(), int(b.images.sum())) for b in batches]  # type: ignore[attr-defined]
 

@@ -145,6 +145,16 @@ def test_a_kill_within_a_write_changes_no_byte(tmp_path: Path, torn: str) -> Non
     assert files(tmp_path / "once") == files(folder)
 
 
+def test_what_a_kill_left_of_a_line_does_not_stand_behind_later_lines(tmp_path: Path) -> None:
+    write(tmp_path, upto=2)
+    with (tmp_path / "films" / "street.journal").open("ab") as stream:
+        stream.write(b'{"shot":' + b"9" * 10**6)  # longer than the lines that come
+    write(tmp_path, upto=3)
+    with FilmWriter(tmp_path, "street", source="s", settings="t") as writer:
+        assert writer.state == {"next": 3}
+    assert len((tmp_path / "films" / "street.journal").read_bytes()) < 10**6
+
+
 @pytest.mark.parametrize("lost", ["part", "end", "journal", "settings"])
 def test_what_cannot_be_taken_up_is_done_again(tmp_path: Path, lost: str) -> None:
     write(tmp_path / "once")

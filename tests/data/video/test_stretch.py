@@ -38,6 +38,7 @@ def test_crops_tell_where_they_are_from() -> None:
         ([5] * 9, ""),
         ([5, 0, 5, 0, 5, 0, 5, 0, 5], ""),  # the five frames that are counted are 0, 2, 4, 6, 8
         ([4, 9, 5, 9, 5, 9, 5, 9, 5], "shots_of_few"),
+        ([9, 1, 1, 9], "shots_of_few"),  # frames 0, 1, 2, 2, 3
         ([9, 9], ""),
         ([0, 9, 0], "empty_shots"),
         ([9], "short_shots"),
