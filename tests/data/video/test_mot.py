@@ -46,6 +46,11 @@ def test_detections_have_scores_and_no_names(tmp_path: Path) -> None:
     assert boxes[1].score.tolist() == [1.0, 1.0]
 
 
+def test_a_percent_sign_is_one(tmp_path: Path) -> None:
+    opened = open_mot(sequence(tmp_path / "a", "", info="[Sequence]\nvideo=film 50%.mp4\nimDir=img%(1)s\n"))
+    assert opened.film == tmp_path / "a" / "film 50%.mp4"
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(PasserbyError, match=r"gt\.txt, line 2: no frame,id"):
         read_boxes(open_mot(sequence(tmp_path / "a", "1,1,1,1,1,1\n1,2,three\n")))

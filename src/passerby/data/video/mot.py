@@ -53,7 +53,7 @@ def open_mot(folder: Path) -> MotSequence:
     Raises:
         PasserbyError: when it has neither frames nor a film, or its seqinfo.ini cannot be read.
     """
-    info = configparser.ConfigParser()
+    info = configparser.ConfigParser(interpolation=None)  # a % in a file's name is a %
     path = folder / "seqinfo.ini"
     try:
         info.read(path)
