@@ -29,6 +29,14 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def crops(folder: Path, colour: int) -> Path:
+    """A folder of crops: two people in two frames. Folders of other colours are other films."""
+    folder.mkdir(parents=True)
+    for name in ("1_1", "2_1", "1_2", "2_2"):
+        Image.new("RGB", (8, 16), (colour, 0, 10 * int(name[0]))).save(folder / f"{name}.jpg")
+    return folder
+
+
 def run(films: Path, out: Path, settings: IngestSettings = SETTINGS) -> None:
     ingest([films], out, settings, workers=1, progress=False)
 
@@ -103,6 +111,16 @@ def test_films_that_are_done_are_passed_over_and_others_join_them(films: Path, t
     assert all(after[name] == content for name, content in before.items() if name.endswith((".tar", "street-00.json")))
     run(films, tmp_path / "at-once")
     assert after == contents(tmp_path / "at-once")
+
+
+def test_films_may_be_called_in_any_script(tmp_path: Path) -> None:
+    for name, colour in (("фильм один", 90), ("фильм два", 160)):
+        crops(tmp_path / "films" / name, colour)
+    run(tmp_path / "films", tmp_path / "out")
+    shards = open_shards(tmp_path / "out")
+    shards.verify()
+    assert [film.name for film in shards.films] == ["фильм-два", "фильм-один"]
+    assert {stored.crop.film for shot in shards.stream() for stored in shot} == {"фильм-два", "фильм-один"}
 
 
 @pytest.mark.parametrize("kept", [None, 100])

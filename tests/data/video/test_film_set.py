@@ -54,6 +54,15 @@ def test_a_batch_holds_the_crops_of_its_visits(shards: Path) -> None:
     np.testing.assert_array_equal(found.images[:4].permute(0, 2, 3, 1).numpy(), direct)
 
 
+def test_films_may_be_called_in_any_script(film_folder: FilmFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tarfile.TarFile.encoding", "latin-1")  # whatever the system's is
+    names = ["фильм_один", "фильм_два", "電" * 26]
+    found = film_set(*(film_folder(name, seed=seed) for seed, name in enumerate(names)))
+    assert [shards.films[0].name for shards in found.shards] == names
+    batch = found.batch([Visit(4 * n, (0, 1)) for n in range(3)], 0)
+    assert len(set(batch.film.tolist())) == 3
+
+
 def test_pixels_are_those_of_every_other_road(shards: Path, tmp_path: Path) -> None:
     (stored, *_) = open_shards(shards).read(2, [1])
     (tmp_path / "crop.jpg").write_bytes(stored.jpeg)

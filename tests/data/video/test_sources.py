@@ -1,12 +1,14 @@
 """Sources: what is named is found, named apart, and told apart."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from passerby.data.video.crops import Crop, parse_key
 from passerby.data.video.settings import IngestSettings
-from passerby.data.video.sources import find_sources
+from passerby.data.video.sources import _name, find_sources
 from passerby.errors import PasserbyError
 
 
@@ -41,6 +43,26 @@ def test_films_of_the_same_name_are_called_by_their_folders_too(tmp_path: Path) 
     assert [s.name for s in find_sources(paths)] == ["day-1-cam", "day-2-cam", "x"]
     with pytest.raises(PasserbyError, match="2 films would be called 'day-1-cam'"):
         find_sources([*paths, film(tmp_path / "other" / "day 1" / "cam.mp4")])
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("фильм один", "фильм-один"),
+        ("и\u0306", "й"),  # as macOS spells it
+        ("電影 第1集", "電影-第1集"),
+        ("cam² ½፩", "cam2-1-2"),  # what JSON's reader takes for no word
+        ("clip-(1)--a_b.c", "clip--1---a_b-c"),
+        ("\udcff🎬", "film"),
+        ("電" * 60, "電" * 26),
+        ("x" * 200, "x" * 80),
+    ],
+)
+def test_names_keep_the_letters_of_any_script(stem: str, name: str) -> None:
+    assert _name(stem) == name
+    crop = Crop(film=name, shot=10**5, frame=2**62, index=999, time=0)
+    assert parse_key(crop.key) == (name, 10**5, 2**62, 999)
+    assert tarfile.TarInfo(f"{crop.key}.json").tobuf(tarfile.USTAR_FORMAT, "utf-8")
 
 
 def test_digests_tell_films_apart(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def _members(block: bytes) -> list[StoredCrop]:
     """The crops of a piece of a tar, which holds whole pairs of members."""
     crops: list[StoredCrop] = []
     picture: tuple[str, bytes] | None = None
-    with tarfile.open(fileobj=BytesIO(block), mode="r:") as tar:
+    with tarfile.open(fileobj=BytesIO(block), mode="r:", encoding="utf-8") as tar:
         for member in tar:
             stem, _, kind = member.name.rpartition(".")
             stream = tar.extractfile(member)

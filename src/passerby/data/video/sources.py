@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ VIDEO_SUFFIXES = frozenset(
     }
     | {".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
+
+_NAME_BYTES = 80
+"""Longest name of a film; with shot and frame it fits a tar's member, and with its endings a file."""
 
 Kind = Literal["film", "mot", "crops"]
 
@@ -122,9 +126,12 @@ def _sources(path: Path) -> list[tuple[Kind, Path]]:
     return found
 
 
-def _name(text: str) -> str:
-    """`text` as the name of a film: letters, digits, - and _."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:80] or "film"
+def _name(text: str, room: int = _NAME_BYTES) -> str:
+    """`text` as the name of a film: letters and digits of any script, - and _, in at most so many bytes."""
+    # \w will not do: what counts as a word differs between the regular expressions that read names back, for a ² say.
+    letters = (c if c.isalpha() or c.isdecimal() or c in "-_" else " " for c in unicodedata.normalize("NFKC", text))
+    name = re.sub(" +", "-", "".join(letters)).strip("-")
+    return name.encode()[:room].decode(errors="ignore") or "film"
 
 
 def _listing_digest(folder: Path) -> str:

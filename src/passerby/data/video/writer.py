@@ -228,7 +228,7 @@ def merge_listings(folder: Path, films: Sequence[str]) -> Listing:
 
 def _tar_at_end(stream: BinaryIO) -> tarfile.TarFile:
     """A tar writer that goes on where the stream stands. It is made anew for every shot: it remembers all its members."""
-    return tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)
+    return tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT, encoding="utf-8")
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
