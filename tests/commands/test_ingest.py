@@ -123,6 +123,14 @@ def test_films_may_be_called_in_any_script(tmp_path: Path) -> None:
     assert {stored.crop.film for shot in shards.stream() for stored in shot} == {"фильм-два", "фильм-один"}
 
 
+def test_shards_may_lie_among_the_crops(tmp_path: Path) -> None:
+    run(crops(tmp_path / "cut", 90), tmp_path / "cut")
+    written = (tmp_path / "cut" / "cut-000000.tar").stat().st_mtime_ns
+    run(tmp_path / "cut", tmp_path / "cut")
+    assert [film.name for film in open_shards(tmp_path / "cut").films] == ["cut"]
+    assert (tmp_path / "cut" / "cut-000000.tar").stat().st_mtime_ns == written
+
+
 @pytest.mark.parametrize("kept", [None, 100])
 def test_a_tar_that_is_missing_or_cut_off_is_made_again(films: Path, tmp_path: Path, kept: int | None) -> None:
     run(films, tmp_path)

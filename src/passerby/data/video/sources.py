@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from passerby.data.video.crop_folder import is_crop_folder
+from passerby.data.video.crop_folder import is_crop_folder, list_crops
 from passerby.data.video.mot import is_mot, open_mot
 from passerby.errors import PasserbyError
 from passerby.files import sha256
@@ -59,17 +59,25 @@ class Source:
 
         What a MOT sequence says of its pictures is named behind a dash; see `shown_by`.
         """
+        shown, said = self._files()
+        pictures = _listing_digest(shown) if isinstance(shown, list) else sha256(shown)
+        if self.kind != "mot":
+            return pictures
+        boxes = hashlib.sha256(b"\0".join(path.read_bytes() for path in said)).hexdigest()
+        return f"{pictures}-{boxes}"
+
+    def _files(self) -> tuple[Path | list[Path], list[Path]]:
+        """The film or the pictures, and the files that say something of them."""
         if self.kind == "film":
-            return sha256(self.path)
-        if self.kind == "mot":
-            sequence = open_mot(self.path)
-            parts = [p.read_bytes() for p in (sequence.folder / "seqinfo.ini", sequence.boxes) if p and p.is_file()]
-            said = hashlib.sha256(b"\0".join(parts)).hexdigest()
-            if sequence.film is not None:
-                return f"{sha256(sequence.film)}-{said}"
-            assert sequence.pictures is not None
-            return f"{_listing_digest(sequence.pictures)}-{said}"
-        return _listing_digest(self.path)
+            return self.path, []
+        if self.kind == "crops":  # nothing else that lies there, which may be the shards themselves
+            return [path for _, _, path in list_crops(self.path)[0] if path.is_file()], []
+        sequence = open_mot(self.path)
+        said = [path for path in (sequence.folder / "seqinfo.ini", sequence.boxes) if path and path.is_file()]
+        if sequence.film is not None:
+            return sequence.film, said
+        assert sequence.pictures is not None
+        return [path for path in sequence.pictures.iterdir() if path.is_file()], said
 
 
 def shown_by(digest: str) -> str:
@@ -134,9 +142,8 @@ def _name(text: str, room: int = _NAME_BYTES) -> str:
     return name.encode()[:room].decode(errors="ignore") or "film"
 
 
-def _listing_digest(folder: Path) -> str:
+def _listing_digest(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            digest.update(f"{path.name}\0{sha256(path)}\n".encode())
+    for path in sorted(files):
+        digest.update(f"{path.name}\0{sha256(path)}\n".encode())
     return digest.hexdigest()
