@@ -155,6 +155,22 @@ def test_of_identical_films_one_counts(films: Path, tmp_path: Path, capsys: pyte
     assert "skipped copy" in capsys.readouterr().out
 
 
+def test_links_within_a_folder_are_skipped_with_a_word(tmp_path: Path) -> None:
+    folder = crops(tmp_path / "films" / "cut", 90).parent
+    (folder / "link").symlink_to(folder / "cut")
+    (folder / "gone.mp4").symlink_to(tmp_path / "not-mounted.mp4")
+    run(folder, tmp_path / "out")
+    assert [film.name for film in open_shards(tmp_path / "out").films] == ["cut"]
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert sorted(skipped) == ["gone", "link"]
+    assert "link: the same film as 'cut'" in skipped["link"]
+    assert "gone.mp4: no such file" in skipped["gone"]
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "gone.mp4").symlink_to(tmp_path / "not-mounted.mp4")
+    with pytest.raises(PasserbyError, match=r"gone\.mp4: no such file"):
+        run(tmp_path / "alone", tmp_path / "empty")
+
+
 def test_of_copies_with_other_boxes_one_counts(films: Path, tmp_path: Path) -> None:
     copies = [tmp_path / "films" / f"street-00-{boxes}" for boxes in ("DPM", "SDP")]
     for copy in copies:

@@ -106,9 +106,11 @@ def _check_detector(sources: Sequence[Source], settings: IngestSettings) -> None
 
 
 def _comes_without_boxes(source: Source) -> bool:
-    """Whether somebody must find the people in it; not in a sequence that cannot be opened, which is skipped later."""
+    """Whether somebody must find the people in it; not in what cannot be opened, which is skipped later."""
     try:
-        return source.kind == "film" or (source.kind == "mot" and open_mot(source.path).boxes is None)
+        if source.kind == "film":
+            return source.path.exists()
+        return source.kind == "mot" and open_mot(source.path).boxes is None
     except (PasserbyError, OSError):
         return False
 

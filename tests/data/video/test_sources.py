@@ -101,6 +101,16 @@ def test_what_is_still_being_written_is_passed_over(tmp_path: Path) -> None:
     assert [s.name for s in find_sources([tmp_path])] == ["whole"]
 
 
+def test_links_within_a_folder_are_found_too(tmp_path: Path) -> None:
+    (tmp_path / "b.mp4").symlink_to(film(tmp_path / "a.mp4"))
+    (tmp_path / "c.mp4").symlink_to(tmp_path / "not-mounted.mp4")
+    first, link, dangling = find_sources([tmp_path])
+    assert first.digest() == link.digest()
+    assert (dangling.kind, dangling.name) == ("film", "c")
+    with pytest.raises(FileNotFoundError):
+        dangling.digest()
+
+
 def test_nothing_to_ingest_is_said(tmp_path: Path) -> None:
     with pytest.raises(PasserbyError, match="no such film or folder"):
         find_sources([tmp_path / "nowhere"])
@@ -109,3 +119,6 @@ def test_nothing_to_ingest_is_said(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
     with pytest.raises(PasserbyError, match="was named twice"):
         find_sources([path, tmp_path / "sub" / ".." / "a.mp4"] if (tmp_path / "sub").mkdir() is None else [])
+    (tmp_path / "link.mp4").symlink_to(path)
+    with pytest.raises(PasserbyError, match=r"a\.mp4: was named twice"):
+        find_sources([path, tmp_path / "link.mp4"])

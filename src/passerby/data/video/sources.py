@@ -94,7 +94,8 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
         PasserbyError: when a path is missing or holds nothing that can be ingested, or two films keep the same name.
     """
     found = [source for path in paths for source in _sources(path)]
-    for twice in [path for path, count in Counter(p.resolve() for _, p in found).items() if count > 1]:
+    # Of a film and a link to it within a folder nobody named both: they have one digest, and the first counts.
+    for twice in [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]:
         raise PasserbyError(f"{twice}: was named twice; name each film once")
     names = [_name(path.stem if kind == "film" else path.name) for kind, path in found]
     common = {name for name, count in Counter(names).items() if count > 1}
@@ -121,7 +122,8 @@ def _sources(path: Path) -> list[tuple[Kind, Path]]:
     for inner in sorted(path.iterdir()):
         if inner.name.startswith("."):  # of a download or a film that is still being written
             continue
-        if inner.suffix.lower() in VIDEO_SUFFIXES and inner.is_file():
+        # A link to what is not there (a disk that is not mounted) is taken for a film: reading it tells.
+        if inner.suffix.lower() in VIDEO_SUFFIXES and (inner.is_file() or not inner.exists()):
             found.append(("film", inner))
         elif inner.is_dir() and is_mot(inner):
             found.append(("mot", inner))
