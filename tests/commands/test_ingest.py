@@ -16,6 +16,8 @@ from passerby.data.synthetic import write_street
 from passerby.data.video.film import FilmJob
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
+from passerby.data.video.sources import find_sources
+from passerby.data.video.writer import FilmWriter
 from passerby.errors import PasserbyError
 
 SETTINGS = IngestSettings(every=3, min_people=1, min_height=12, stretch=1.5)
@@ -184,9 +186,13 @@ def test_of_copies_with_other_boxes_one_counts(films: Path, tmp_path: Path) -> N
     assert [film.name for film in open_shards(tmp_path / "out").films] == ["street-00-DPM"]
     skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
     assert "the same film as 'street-00-DPM'" in skipped["street-00-SDP"]
-    (copies[0] / "gt" / "gt.txt").write_text("")  # the boxes decide the crops all the same
-    with pytest.raises(PasserbyError, match="holds another film called 'street-00-DPM'"):
-        run(copies[0], tmp_path / "out")
+    run(tmp_path / "films", tmp_path / "out")  # the first one is passed over, without a word
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert list(skipped) == ["street-00-SDP"]
+    (copies[0] / "gt" / "gt.txt").write_text("")  # other boxes of its own
+    run(copies[0], tmp_path / "out")
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert "the same film as 'street-00-DPM'" in skipped["street-00-DPM"]
 
 
 def test_other_settings_are_refused(films: Path, tmp_path: Path) -> None:
@@ -195,12 +201,51 @@ def test_other_settings_are_refused(films: Path, tmp_path: Path) -> None:
         run(films, tmp_path, SETTINGS.model_copy(update={"every": 5}))
 
 
-def test_another_film_of_the_same_name_is_refused(films: Path, tmp_path: Path) -> None:
-    run(films / "street-00", tmp_path / "out")
-    (tmp_path / "street-00").mkdir()
-    subprocess.run(["cp", "-r", *(films / "street-01").iterdir(), tmp_path / "street-00"], check=True)
-    with pytest.raises(PasserbyError, match="holds another film called 'street-00'"):
-        run(tmp_path / "street-00", tmp_path / "out")
+def film_names(out: Path) -> list[str]:
+    assert not [*out.rglob("*.part"), *out.rglob("*.journal")]
+    return [film.name for film in open_shards(out).films]
+
+
+def test_a_film_keeps_its_name_whatever_it_would_be_called_now(tmp_path: Path) -> None:
+    out, days = tmp_path / "out", [crops(tmp_path / f"day{n}" / "cam", 60 * n) for n in (1, 2, 3)]
+    run(days[0], out)
+    ingest(days[:2], out, SETTINGS, workers=1, progress=False)
+    written = contents(out)
+    run(days[1], out)
+    assert contents(out) == written
+    run(days[0].rename(tmp_path / "elsewhere"), out)
+    assert contents(out) == written
+    run(days[2], out)  # alone it would be `cam` as well
+    assert film_names(out) == ["cam", "day2-cam", "day3-cam"]
+    (out / "day2-cam-000000.tar").unlink()
+    run(days[1], out)
+    assert film_names(out) == ["cam", "day2-cam", "day3-cam"]
+    assert json.loads((out / "summary.json").read_text())["skipped"] == {}
+
+
+def test_a_film_that_was_begun_keeps_its_name(tmp_path: Path) -> None:
+    out, days = tmp_path / "out", [crops(tmp_path / f"day{n}" / "cam", 60 * n) for n in (1, 2, 3)]
+    (first,) = find_sources(days[:1])
+    with FilmWriter(out, "cam", source=first.digest(), settings=SETTINGS.digest()):
+        pass  # killed
+    (out / "films" / "other.journal").write_bytes(b'{"sour')
+    run(days[1], out)
+    assert (out / "films" / "cam.journal").exists()
+    (out / "films" / "other.journal").unlink()
+    ingest(days, out, SETTINGS, workers=1, progress=False)
+    assert film_names(out) == ["cam", "day2-cam", "day3-cam"]
+
+
+def test_why_films_of_one_name_were_skipped_is_said_of_each(tmp_path: Path) -> None:
+    crops(tmp_path / "cut", 90)
+    gone = [tmp_path / folder / "day" for folder in "ab"]
+    for folder in gone:
+        folder.mkdir(parents=True)
+        (folder / "cam.mp4").symlink_to(folder / "not-mounted.mp4")
+    ingest([*gone, tmp_path / "cut"], tmp_path / "out", SETTINGS, workers=1, progress=False)
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert list(skipped) == ["day-cam"]
+    assert all(f"{folder}/cam.mp4: no such file" in skipped["day-cam"] for folder in gone)
 
 
 def test_nobody_is_said(films: Path, tmp_path: Path) -> None:

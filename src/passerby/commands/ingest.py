@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,8 +21,8 @@ from passerby.data.video.mot import open_mot
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.data.video.sheet import contact_sheet
-from passerby.data.video.sources import Source, find_sources, shown_by
-from passerby.data.video.writer import merge_listings
+from passerby.data.video.sources import Source, find_sources, free_name, shown_by
+from passerby.data.video.writer import begun_films, merge_listings
 from passerby.errors import PasserbyError, explain_system_error
 from passerby.extras import import_extra
 from passerby.files import atomic_file, write_text
@@ -41,7 +42,8 @@ def ingest(
 ) -> Listing:
     """Ingests films into a set of shards, or into one that is there already.
 
-    Films that are finished there are passed over, one that was under way is taken up, one that lost a tar is done again.
+    Films that are finished there are passed over, one that was under way is taken up, one that lost a tar is done again,
+    whatever their files are called by now.
     Of films with the same pictures the first one counts: a person must not be a negative of the same picture.
 
     Args:
@@ -72,15 +74,16 @@ def ingest(
         with _bars(progress and engine == "local") as told:
             for job, outcome in run_jobs(jobs, engine, workers, told):
                 if isinstance(outcome, Failure):
-                    skipped[job.source.name] = outcome.reason
+                    skipped.append((job.source.name, outcome.reason))
         films = sorted(path.stem for path in (out / "films").glob("*.json"))
-        if len(skipped) == len(sources) and not films:
-            raise PasserbyError(next(iter(skipped.values())))
+        if skipped and not films:
+            raise PasserbyError(skipped[0][1])
         listing = merge_listings(out, films)
         listings = [read_listing(FilmListing, film_listing_path(out, name)) for name in films]
         counts = {entry.film.name: entry.counts for entry in listings}
-        write_text(out / SUMMARY, json.dumps({"films": counts, "skipped": skipped}, indent=1))
-        _show(counts, skipped)
+        reasons = _by_name(skipped)
+        write_text(out / SUMMARY, json.dumps({"films": counts, "skipped": reasons}, indent=1))
+        _show(counts, reasons)
         if not listing.films:
             few = f"with fewer than {settings.min_people:g} people (--min-people) or " if settings.min_people else ""
             raise PasserbyError(
@@ -117,30 +120,41 @@ def _comes_without_boxes(source: Source) -> bool:
 
 def _jobs(
     sources: Sequence[Source], out: Path, settings: IngestSettings
-) -> tuple[list[tuple[Source, str]], dict[str, str]]:
-    """Films that are to be done, with their digests; and why others are not."""
+) -> tuple[list[tuple[Source, str]], list[tuple[str, str]]]:
+    """Films that are to be done, with their digests; and why others are not.
+
+    A film is known by its digest: what is finished or under way in `out` keeps its name there, whatever it would be called
+    now, and a new film gets a name that no other film has.
+    """
     finished = {path.stem: read_listing(FilmListing, path) for path in sorted((out / "films").glob("*.json"))}
     _same_settings(out, finished, settings)
-    known = {shown_by(listing.source): name for name, listing in finished.items()}
+    begun = begun_films(out)
+    taken = {*finished, *begun}
+    under_way = {digest: name for name, digest in begun.items() if name not in finished}
+    shown = {shown_by(listing.source): name for name, listing in finished.items()}
+    met: set[str] = set()
     todo: list[tuple[Source, str]] = []
-    skipped: dict[str, str] = {}
+    skipped: list[tuple[str, str]] = []
     for source in sources:
         try:
             digest = source.digest()
         except (PasserbyError, OSError) as error:
-            skipped[source.name] = explain_system_error(error) if isinstance(error, OSError) else str(error)
+            reason = explain_system_error(error) if isinstance(error, OSError) else str(error)
+            skipped.append((source.name, reason))
             continue
-        if source.name in finished and finished[source.name].source != digest:
-            raise PasserbyError(
-                f"{source.path}: {out} holds another film called '{source.name}'; rename one, or choose another --out"
-            )
-        first = known.setdefault(shown_by(digest), source.name)
-        if first != source.name:
-            skipped[source.name] = (
-                f"{source.path}: the same film as '{first}'; of copies the first counts, whatever boxes they come with"
-            )
-        elif source.name not in finished or not _tars_stand(out, finished[source.name].film):
-            todo.append((source, digest))
+        name = shown.get(shown_by(digest))
+        if name is None:
+            name = under_way.get(digest) or free_name(source, digest, taken)
+            shown[shown_by(digest)] = name
+            taken.add(name)
+            todo.append((replace(source, name=name), digest))
+        elif name in met or finished[name].source != digest:
+            reason = f"the same film as '{name}'; of copies the first counts, whatever boxes they come with"
+            skipped.append((source.name, f"{source.path}: {reason}"))
+            continue
+        elif not _tars_stand(out, finished[name].film):
+            todo.append((replace(source, name=name), digest))
+        met.add(name)
     return todo, skipped
 
 
@@ -156,6 +170,14 @@ def _same_settings(out: Path, finished: dict[str, FilmListing], settings: Ingest
             pairs = zip(listing.settings.split("; "), wanted.split("; "), strict=False)
             differs = ", ".join(f"{old} there, {new} here" for old, new in pairs if old != new)
             raise PasserbyError(f"{out}: '{name}' was ingested with other settings ({differs}); choose another --out")
+
+
+def _by_name(skipped: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Why films were skipped; those that are called alike stand together."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in skipped:
+        reasons.setdefault(name, []).append(reason)
+    return {name: "; ".join(own) for name, own in reasons.items()}
 
 
 def _show(counts: dict[str, dict[str, float]], skipped: dict[str, str]) -> None:

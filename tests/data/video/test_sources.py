@@ -8,7 +8,7 @@ from PIL import Image
 
 from passerby.data.video.crops import Crop, parse_key
 from passerby.data.video.settings import IngestSettings
-from passerby.data.video.sources import _name, find_sources
+from passerby.data.video.sources import _name, find_sources, free_name
 from passerby.errors import PasserbyError
 
 
@@ -41,8 +41,15 @@ def test_folders_stand_for_what_is_in_them(tmp_path: Path, street: Path) -> None
 def test_films_of_the_same_name_are_called_by_their_folders_too(tmp_path: Path) -> None:
     paths = [film(tmp_path / "day 1" / "cam.mp4"), film(tmp_path / "day 2" / "cam.mp4"), film(tmp_path / "x.mp4")]
     assert [s.name for s in find_sources(paths)] == ["day-1-cam", "day-2-cam", "x"]
-    with pytest.raises(PasserbyError, match="2 films would be called 'day-1-cam'"):
-        find_sources([*paths, film(tmp_path / "other" / "day 1" / "cam.mp4")])
+    *_, last = find_sources([*paths, film(tmp_path / "other" / "day 1" / "cam.mp4", b"other")])
+    assert last.name == "day-1-cam"
+    assert free_name(last, last.digest(), {"x"}) == "day-1-cam"
+    assert free_name(last, last.digest(), {"day-1-cam"}) == f"day-1-cam-{last.digest()[:12]}"
+    (alone,) = find_sources([film(tmp_path / "day 3" / f"{'c' * 90}.mp4")])
+    assert free_name(alone, alone.digest(), {"c" * 80}) == f"day-3-{'c' * 74}"
+    assert (
+        free_name(alone, alone.digest(), {"c" * 80, f"day-3-{'c' * 74}"}) == f"day-3-{'c' * 61}-{alone.digest()[:12]}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,8 @@ VIDEO_SUFFIXES = frozenset(
 
 _NAME_BYTES = 80
 """Longest name of a film; with shot and frame it fits a tar's member, and with its endings a file."""
+_MARK = 12
+"""Digits of a digest that tell films of one name apart."""
 
 Kind = Literal["film", "mot", "crops"]
 
@@ -88,25 +90,31 @@ def shown_by(digest: str) -> str:
 def find_sources(paths: Sequence[Path]) -> list[Source]:
     """Sorts out what was named; a folder that is neither a sequence nor crops stands for what is in it.
 
-    A film is called by its file or folder. Where two would have the same name, the folder above joins it.
+    A film is called by its file or folder. Where several would have the same name, the folder above joins it; what then is
+    still called alike is left to `free_name`.
 
     Raises:
-        PasserbyError: when a path is missing or holds nothing that can be ingested, or two films keep the same name.
+        PasserbyError: when a path is missing, was named twice, or holds nothing that can be ingested.
     """
-    found = [source for path in paths for source in _sources(path)]
     # Of a film and a link to it within a folder nobody named both: they have one digest, and the first counts.
     for twice in [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]:
         raise PasserbyError(f"{twice}: was named twice; name each film once")
-    names = [_name(path.stem if kind == "film" else path.name) for kind, path in found]
-    common = {name for name, count in Counter(names).items() if count > 1}
-    names = [
-        _name(f"{path.resolve().parent.name}-{name}") if name in common else name
-        for name, (_, path) in zip(names, found, strict=True)
+    found = [source for path in paths for source in _sources(path)]
+    names = [_names(kind, path) for kind, path in found]
+    shared = Counter(own for own, _ in names)
+    return [
+        Source(kind, path, joined if shared[own] > 1 else own)
+        for (kind, path), (own, joined) in zip(found, names, strict=True)
     ]
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise PasserbyError(f"{count} films would be called '{name}'; rename all but one of them, or their folders")
-    return [Source(kind, path, name) for name, (kind, path) in zip(names, found, strict=True)]
+
+
+def free_name(source: Source, digest: str, taken: Container[str]) -> str:
+    """What a new film is called: its source's name; if another film has that, the folder above joins it, and then the digest."""
+    _, joined = _names(source.kind, source.path)
+    for name in (source.name, joined):
+        if name not in taken:
+            return name
+    return f"{_name(joined, _NAME_BYTES - _MARK - 1)}-{digest[:_MARK]}"
 
 
 def _sources(path: Path) -> list[tuple[Kind, Path]]:
@@ -134,6 +142,12 @@ def _sources(path: Path) -> list[tuple[Kind, Path]]:
             f"{path}: holds no film, no MOT sequence and no crops named TRACK_FRAME.jpg; name what is to be ingested"
         )
     return found
+
+
+def _names(kind: Kind, path: Path) -> tuple[str, str]:
+    """Of a film: by its file or folder, and with the folder above."""
+    own = path.stem if kind == "film" else path.name
+    return _name(own), _name(f"{path.parent.resolve().name}-{own}")
 
 
 def _name(text: str, room: int = _NAME_BYTES) -> str:

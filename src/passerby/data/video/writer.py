@@ -8,6 +8,7 @@ names and the film its listing; a film without a listing is not finished.
 import os
 import tarfile
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -211,6 +212,15 @@ class FilmWriter:
         _tar_at_end(self._stream).close()  # writes the end of the archive
         _sync(self._stream)
         self._stream.close()
+
+
+def begun_films(folder: Path) -> dict[str, str]:
+    """Names of the films that are under way, and the digests of what they are made from."""
+    begun = {}
+    for path in sorted((folder / "films").glob("*.journal")):
+        with path.open("rb") as journal, suppress(ValidationError):  # a first line that a kill cut off names nothing
+            begun[path.stem] = _Header.model_validate_json(journal.readline()).source
+    return begun
 
 
 def merge_listings(folder: Path, films: Sequence[str]) -> Listing:
