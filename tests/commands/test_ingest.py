@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.progress import Progress, TaskID
 
 from passerby.commands.ingest import _show, ingest
 from passerby.data.synthetic import write_street
 from passerby.data.video.film import FilmJob
+from passerby.data.video.listing import FilmListing, read_listing
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.data.video.sources import find_sources
@@ -47,7 +50,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != "contact.jpg"
+        if p.is_file() and p.name not in ("contact.jpg", ".digests.json")
     }
 
 
@@ -131,6 +134,43 @@ def test_shards_may_lie_among_the_crops(tmp_path: Path) -> None:
     run(tmp_path / "cut", tmp_path / "cut")
     assert [film.name for film in open_shards(tmp_path / "cut").films] == ["cut"]
     assert (tmp_path / "cut" / "cut-000000.tar").stat().st_mtime_ns == written
+
+
+def test_a_run_that_goes_on_reads_no_film_again(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(films, tmp_path)
+    monkeypatch.setattr("passerby.data.video.sources.sha256", None)
+    run(films, tmp_path)
+
+
+def test_the_frames_of_one_film_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        crops(tmp_path / "films" / f"cut{number}", 60 * number)
+    seen: list[weakref.ref[FilmListing]] = []
+
+    def read(kind: type[FilmListing], path: Path) -> FilmListing:
+        assert sum(listing() is not None for listing in seen) < 2
+        listing = read_listing(kind, path)
+        seen.append(weakref.ref(listing))
+        return listing
+
+    monkeypatch.setattr("passerby.commands.ingest.read_listing", read)
+    monkeypatch.setattr("passerby.data.video.writer.read_listing", read)
+    for _ in range(2):
+        run(tmp_path / "films", tmp_path / "out")
+    assert len(seen) == 4 + 8
+
+
+def test_bars_go_when_their_films_are_done(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[list[str]] = []
+    remove = Progress.remove_task
+
+    def removed(progress: Progress, task: TaskID) -> None:
+        remove(progress, task)
+        left.append([task.description for task in progress.tasks])
+
+    monkeypatch.setattr(Progress, "remove_task", removed)
+    ingest([films], tmp_path, SETTINGS, workers=1, progress=True)
+    assert left == [["films"], ["films"]]
 
 
 @pytest.mark.parametrize("kept", [None, 100])

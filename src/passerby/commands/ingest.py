@@ -3,27 +3,28 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from passerby.commands.film_bars import film_bars
 from passerby.commands.warnings import caution
 from passerby.data.video.detector import load_detector
+from passerby.data.video.digests import digest_sources
 from passerby.data.video.engines import Engine, Failure, run_jobs
 from passerby.data.video.film import FilmJob
-from passerby.data.video.listing import Film, FilmListing, Listing, film_listing_path, read_listing
+from passerby.data.video.listing import FilmListing, Listing, Tar, read_listing
 from passerby.data.video.mot import open_mot
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.data.video.sheet import contact_sheet
 from passerby.data.video.sources import Source, find_sources, free_name, shown_by
 from passerby.data.video.writer import begun_films, merge_listings
-from passerby.errors import PasserbyError, explain_system_error
+from passerby.errors import PasserbyError
 from passerby.extras import import_extra
 from passerby.files import atomic_file, write_text
 
@@ -66,21 +67,23 @@ def ingest(
     _check_detector(sources, settings)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        todo, skipped = _jobs(sources, out, settings)
+        finished = _finished(out, settings)
+        todo, skipped = _jobs(digest_sources(sources, out, progress=progress), out, finished)
         processors = os.cpu_count() or 2
         workers = max(1, min(workers or processors // 2, len(todo) or 1))
         threads = threads or max(2, processors // workers)
         jobs = [FilmJob(source, digest, out, settings, True, threads) for source, digest in todo]
-        with _bars(progress and engine == "local") as told:
-            for job, outcome in run_jobs(jobs, engine, workers, told):
+        with film_bars(progress, len(jobs)) as bars:
+            for job, outcome in run_jobs(jobs, engine, workers, bars):
+                bars.end(job.source.name)
                 if isinstance(outcome, Failure):
                     skipped.append((job.source.name, outcome.reason))
-        films = sorted(path.stem for path in (out / "films").glob("*.json"))
-        if skipped and not films:
+                else:
+                    finished[job.source.name] = _kept(outcome)
+        if skipped and not finished:
             raise PasserbyError(skipped[0][1])
-        listing = merge_listings(out, films)
-        listings = [read_listing(FilmListing, film_listing_path(out, name)) for name in films]
-        counts = {entry.film.name: entry.counts for entry in listings}
+        listing = merge_listings(out, sorted(finished))
+        counts = {name: finished[name].counts for name in sorted(finished)}
         reasons = _by_name(skipped)
         write_text(out / SUMMARY, json.dumps({"films": counts, "skipped": reasons}, indent=1))
         _show(counts, reasons)
@@ -118,29 +121,55 @@ def _comes_without_boxes(source: Source) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """What is kept in memory of a finished film; the columns of all frames of a large set would fill it."""
+
+    source: str
+    settings: str
+    tars: tuple[Tar, ...]
+    counts: dict[str, float]
+
+
+def _kept(listing: FilmListing) -> _Finished:
+    return _Finished(listing.source, listing.settings, listing.film.tars, listing.counts)
+
+
+def _finished(out: Path, settings: IngestSettings) -> dict[str, _Finished]:
+    """The films of a set of shards, by name.
+
+    Raises:
+        PasserbyError: when one was ingested with other settings.
+    """
+    paths = sorted((out / "films").glob("*.json"))
+    finished = {path.stem: _kept(read_listing(FilmListing, path)) for path in paths}
+    wanted = settings.digest()
+    for name, film in finished.items():
+        if film.settings != wanted:
+            pairs = zip(film.settings.split("; "), wanted.split("; "), strict=False)
+            differs = ", ".join(f"{old} there, {new} here" for old, new in pairs if old != new)
+            raise PasserbyError(f"{out}: '{name}' was ingested with other settings ({differs}); choose another --out")
+    return finished
+
+
 def _jobs(
-    sources: Sequence[Source], out: Path, settings: IngestSettings
+    sources: Iterable[tuple[Source, str | Failure]], out: Path, finished: Mapping[str, _Finished]
 ) -> tuple[list[tuple[Source, str]], list[tuple[str, str]]]:
     """Films that are to be done, with their digests; and why others are not.
 
     A film is known by its digest: what is finished or under way in `out` keeps its name there, whatever it would be called
     now, and a new film gets a name that no other film has.
     """
-    finished = {path.stem: read_listing(FilmListing, path) for path in sorted((out / "films").glob("*.json"))}
-    _same_settings(out, finished, settings)
     begun = begun_films(out)
     taken = {*finished, *begun}
     under_way = {digest: name for name, digest in begun.items() if name not in finished}
-    shown = {shown_by(listing.source): name for name, listing in finished.items()}
+    shown = {shown_by(film.source): name for name, film in finished.items()}
     met: set[str] = set()
     todo: list[tuple[Source, str]] = []
     skipped: list[tuple[str, str]] = []
-    for source in sources:
-        try:
-            digest = source.digest()
-        except (PasserbyError, OSError) as error:
-            reason = explain_system_error(error) if isinstance(error, OSError) else str(error)
-            skipped.append((source.name, reason))
+    for source, digest in sources:
+        if isinstance(digest, Failure):
+            skipped.append((source.name, digest.reason))
             continue
         name = shown.get(shown_by(digest))
         if name is None:
@@ -152,24 +181,15 @@ def _jobs(
             reason = f"the same film as '{name}'; of copies the first counts, whatever boxes they come with"
             skipped.append((source.name, f"{source.path}: {reason}"))
             continue
-        elif not _tars_stand(out, finished[name].film):
+        elif not _tars_stand(out, finished[name].tars):
             todo.append((replace(source, name=name), digest))
         met.add(name)
     return todo, skipped
 
 
-def _tars_stand(out: Path, film: Film) -> bool:
+def _tars_stand(out: Path, tars: Sequence[Tar]) -> bool:
     """Whether the tars of a film are there at their lengths; one that was damaged is removed and made again."""
-    return all((out / tar.name).is_file() and (out / tar.name).stat().st_size == tar.bytes for tar in film.tars)
-
-
-def _same_settings(out: Path, finished: dict[str, FilmListing], settings: IngestSettings) -> None:
-    wanted = settings.digest()
-    for name, listing in finished.items():
-        if listing.settings != wanted:
-            pairs = zip(listing.settings.split("; "), wanted.split("; "), strict=False)
-            differs = ", ".join(f"{old} there, {new} here" for old, new in pairs if old != new)
-            raise PasserbyError(f"{out}: '{name}' was ingested with other settings ({differs}); choose another --out")
+    return all((out / tar.name).is_file() and (out / tar.name).stat().st_size == tar.bytes for tar in tars)
 
 
 def _by_name(skipped: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -214,28 +234,3 @@ def _alone(out: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise PasserbyError(f"{out}: another ingest writes there; wait for it, or choose another --out") from error
         yield
-
-
-@contextmanager
-def _bars(shown: bool) -> Iterator["_Bars"]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(show_speed=True),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not shown, transient=True) as progress:
-        yield _Bars(progress)
-
-
-class _Bars:
-    """A bar for each film that is under way."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, film: str, done: int, total: int | None) -> None:
-        if film not in self._tasks:
-            self._tasks[film] = self._progress.add_task(film, total=total)
-        self._progress.update(self._tasks[film], completed=done)

@@ -1,6 +1,7 @@
 """What can be ingested: video files, MOT sequences, folders of ready-made crops; how each is named and told apart."""
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -67,6 +68,14 @@ class Source:
             return pictures
         boxes = hashlib.sha256(b"\0".join(path.read_bytes() for path in said)).hexdigest()
         return f"{pictures}-{boxes}"
+
+    def stamp(self) -> tuple[str, int]:
+        """Names what is read by names, sizes and times of change, so that who has read it once knows; and how many bytes it is."""
+        shown, said = self._files()
+        files = [*(sorted(shown) if isinstance(shown, list) else [shown]), *said]
+        facts = [(path.name, path.stat()) for path in files]
+        lines = "\n".join(f"{name}\0{fact.st_size}\0{fact.st_mtime_ns}" for name, fact in facts)
+        return hashlib.sha256(os.fsencode(lines)).hexdigest(), sum(fact.st_size for _, fact in facts)
 
     def _files(self) -> tuple[Path | list[Path], list[Path]]:
         """The film or the pictures, and the files that say something of them."""

@@ -230,8 +230,9 @@ def merge_listings(folder: Path, films: Sequence[str]) -> Listing:
         folder: of the shards.
         films: names, in the order of the listing; films that left no shot are not listed.
     """
-    listings = [read_listing(FilmListing, film_listing_path(folder, name)) for name in films]
-    listing = Listing(films=tuple(entry.film for entry in listings if entry.film.shots))
+    # One listing is in memory at a time: the columns of all frames of a large set would fill it.
+    found = (read_listing(FilmListing, film_listing_path(folder, name)).film for name in films)
+    listing = Listing(films=tuple(film for film in found if film.shots))
     write_text(folder / LISTING, listing.model_dump_json())
     return listing
 
