@@ -84,6 +84,14 @@ def test_what_has_changed_is_read_again(films: Path, tmp_path: Path, read: list[
         before = after
 
 
+def test_a_name_that_is_no_text_is_remembered_too(tmp_path: Path, read: list[str]) -> None:
+    path = tmp_path / "\udcff.mp4"
+    path.write_bytes(b"film")
+    first, second = (digest_sources(find_sources([path]), tmp_path, progress=False) for _ in range(2))
+    assert first == second
+    assert read == ["film"]
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"a": 1}', "[]"])
 def test_a_damaged_memory_is_made_anew(films: Path, tmp_path: Path, read: list[str], text: str) -> None:
     whole = digests(films, tmp_path), (tmp_path / MEMORY).read_text()

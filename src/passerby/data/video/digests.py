@@ -65,6 +65,11 @@ def _digest(source: Source, stamp: str | None, memory: "_Memory") -> str | Failu
     return digest
 
 
+def _place(source: Source) -> str:
+    """The path of a source, as text even where its bytes are none."""
+    return str(source.path.absolute()).encode(errors="backslashreplace").decode()
+
+
 class _Memory:
     """Stamps and digests of sources, by their paths, in a file."""
 
@@ -79,12 +84,12 @@ class _Memory:
 
     def find(self, source: Source, stamp: str | None) -> str | None:
         """The digest of a source that still has this stamp."""
-        then, digest = self._known.get(str(source.path.absolute()), (None, None))
+        then, digest = self._known.get(_place(source), (None, None))
         return digest if then == stamp else None
 
     def keep(self, source: Source, stamp: str, digest: str) -> None:
         """Remembers a digest."""
-        self._known[str(source.path.absolute())] = stamp, digest
+        self._known[_place(source)] = stamp, digest
         self._changed = True
         if time.monotonic() - self._saved >= _SAVE_EVERY:
             self.save()
