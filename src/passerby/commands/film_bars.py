@@ -28,9 +28,8 @@ class FilmBars:
         self._progress = progress
         self._all = progress.add_task("films", total=films, visible=films > 1)
         self._tasks: dict[str, TaskID | None] = {}
-        self._lock = (
-            Lock()
-        )  # a thread of its own tells of films in other processes, of ended ones perhaps a little late
+        # A thread of its own tells of films in other processes, of ended ones perhaps a little late.
+        self._lock = Lock()
 
     def __call__(self, film: str, done: int, total: int | None) -> None:
         """Frames of a film that have passed, and of how many."""
