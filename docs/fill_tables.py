@@ -29,6 +29,7 @@ def gather(bench: Path, name: str, ways: str = ".*") -> None:
         if not re.fullmatch(ways, record.adapted or ""):
             continue
         changed = [o.split(".", 1)[1] for o in training.overrides if not o.startswith(NOT_NAMED)]
+        changed += [f"from-{recipe}" for recipe in training.started_from]
         parts = [training.recipe, *(re.sub(r"[^\w.-]+", "", override) for override in changed), training.budget]
         how = path.stem.removeprefix(record.target)
         shutil.copy(path, folder / f"{'-'.join(parts)}-{record.target}-s{training.seed}{how}.json")

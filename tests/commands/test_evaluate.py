@@ -117,6 +117,10 @@ def test_what_an_ancestor_learnt_from_is_no_target(
         train(recipe, people, out, recipe_name="tiny", device="cpu", progress=False, init_from=parent)
     card = load_card(tmp_path / "child2" / "model")
     assert [[t.domain for t in a.trained_on] for a in card.ancestors] == [["three"], ["one", "two"]]
+    assert [ancestor.recipe_name for ancestor in card.ancestors] == [
+        "tiny",
+        load_card(run_folder / "model").recipe_name,
+    ]
     assert card.ancestors[1].weights_sha256 == load_card(run_folder / "model").weights_sha256
     with pytest.raises(PasserbyError, match="in a source and in a target"):
         evaluate(tmp_path / "child2", people, [f"one={people / 'one'}"], device="cpu")

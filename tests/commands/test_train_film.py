@@ -192,7 +192,9 @@ def test_a_supervised_recipe_starts_from_it(
             assert torch.equal(after[key], value)
     card = load_card(model)
     assert [ancestor.trained_on[0].film for ancestor in card.ancestors] == ["film"]
-    evaluate(model, people, [f"three={people / 'three'}"], device="cpu")
+    (record,) = evaluate(model, people, [f"three={people / 'three'}"], device="cpu")
+    assert record.training
+    assert record.training.started_from == (load_card(trained / "model").recipe_name,)
     assert "film: film without labels" in " ".join(capsys.readouterr().out.split())
 
 

@@ -24,6 +24,7 @@ def entry() -> Callable[..., Record]:
         seed: int = 0,
         recipe: str = "baseline",
         overrides: tuple[str, ...] = (),
+        started_from: tuple[str, ...] = (),
         **changes: object,
     ) -> Record:
         trained = Trained(
@@ -35,6 +36,7 @@ def entry() -> Callable[..., Record]:
             steps=9,
             sources=("one",),
             source_listing_sha256=("a",),
+            started_from=started_from,
             seconds=60 * (seed + 1),
             peak_mib=1000 * (seed + 1),
         )
@@ -126,6 +128,7 @@ def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[...
     others = [
         entry("viper", 0.4, recipe="other"),
         entry("viper", 0.4, overrides=("trainer.lr=1",)),
+        entry("viper", 0.4, started_from=("isr",)),
         entry("viper", 0.4, reranked=True),
         entry("viper", 0.4, flip_averaged=True),
         entry("viper", 0.4, matcher="qaconv", matched=200),
@@ -133,12 +136,13 @@ def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[...
         entry("viper", 0.4, adapted="adabn on 100 images"),
         entry("viper", 0.4, training=None),
     ]
-    assert len({row_key(record) for record in [plain, *others]}) == 9
+    assert len({row_key(record) for record in [plain, *others]}) == 10
     names = [cells(line)[0] for line in markdown_table([plain, *others]).splitlines()[2:]]
     assert names == [
         "baseline",
         "other",
         "baseline trainer.lr=1",
+        "baseline from isr",
         "baseline + re-ranking",
         "baseline + flip",
         "baseline + qaconv on 200",

@@ -219,6 +219,7 @@ def _trained(card: ModelCard) -> Trained:
         steps=card.steps,
         sources=tuple(t.domain for t in card.trained_on),
         source_listing_sha256=tuple(t.listing_sha256 for t in card.trained_on),
+        started_from=tuple(ancestor.recipe_name for ancestor in card.ancestors),
         seconds=card.seconds,
         peak_mib=card.peak_mib,
     )

@@ -237,6 +237,10 @@ def _familiar(model: Model, examples: Callable[[], dict[str, Pixels]]) -> dict[s
 def _lineage(parent: ModelCard) -> tuple[Ancestor, ...]:
     data = DataSettings.model_validate(parent.recipe["data"])
     nearest = Ancestor(
-        weights_sha256=parent.weights_sha256, sources=data.sources, images=data.images, trained_on=parent.trained_on
+        recipe_name=parent.recipe_name,
+        weights_sha256=parent.weights_sha256,
+        sources=data.sources,
+        images=data.images,
+        trained_on=parent.trained_on,
     )
     return (nearest, *parent.ancestors)

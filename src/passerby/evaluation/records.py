@@ -40,6 +40,8 @@ class Trained(BaseModel):
     steps: int
     sources: tuple[str, ...]
     source_listing_sha256: tuple[str, ...]
+    started_from: tuple[str, ...] = ()
+    """Recipes of the models that the training started from (--init-from), the nearest first."""
     selection: Literal["last step"] = "last step"
     """Which of the weights seen in training were kept; never chosen on a target."""
     seconds: float | None = Field(None, ge=0)

@@ -48,6 +48,8 @@ class Ancestor(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    recipe_name: str = "a model"
+    """Not known of those whose cards did not say it."""
     weights_sha256: str
     sources: tuple[str, ...]
     """As its recipe names them."""

@@ -73,7 +73,7 @@ def markdown_table(records: Sequence[Record]) -> str:
 
 
 def row_key(record: Record) -> tuple[str, ...]:
-    """What makes a row of a table: recipe, budget, overrides, and how the model was used at test time."""
+    """What makes a row of a table: recipe, budget, overrides, what it started from, and how the model was used at test time."""
     used = (
         ""
         if record.matcher == "cosine"
@@ -85,7 +85,8 @@ def row_key(record: Record) -> tuple[str, ...]:
     )
     if record.training is None:
         return (record.model, "", *used)
-    return (record.training.recipe, record.training.budget, *record.training.overrides, *used)
+    started = tuple(f"from {recipe}" for recipe in record.training.started_from)
+    return (record.training.recipe, record.training.budget, *record.training.overrides, *started, *used)
 
 
 def people(record: Record) -> tuple[str, ...]:
