@@ -17,7 +17,8 @@ from PIL import Image
 from passerby.data.augment import augment
 from passerby.data.images import Preprocessing
 from passerby.data.video.crops import Crop, StoredCrop
-from passerby.data.video.film_set import FilmLoader, FilmSet
+from passerby.data.video.film_loader import FilmLoader
+from passerby.data.video.film_set import FilmSet
 from passerby.data.video.frame_pairs import FramePairSettings
 from passerby.data.video.writer import FilmWriter, merge_listings
 from passerby.losses.feature_queue import Origin

@@ -16,7 +16,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from passerby.data.sampling import BatchSampler, BatchStream
 from passerby.data.training_set import BatchLoader, TrainingSet
-from passerby.data.video.film_set import FilmLoader, FilmSet
+from passerby.data.video.film_loader import FilmLoader
+from passerby.data.video.film_set import FilmSet
 from passerby.errors import PasserbyError
 from passerby.files import atomic_file
 from passerby.methods.base import Method

@@ -15,7 +15,8 @@ from passerby.data.people import write_people
 from passerby.data.sampling import BatchSampler
 from passerby.data.sources import Source, by_camera, by_domain, listing_digest, open_sources
 from passerby.data.training_set import TrainingSet, build_sampler
-from passerby.data.video.film_set import FilmBatch, FilmSet, steps_of_crops, steps_of_epochs
+from passerby.data.video.film_loader import steps_of_crops, steps_of_epochs
+from passerby.data.video.film_set import FilmBatch, FilmSet
 from passerby.errors import PasserbyError, first_of
 from passerby.methods import get_method
 from passerby.methods.base import Method

@@ -13,7 +13,8 @@ import torch
 
 from passerby.data.images import Preprocessing
 from passerby.data.video.crops import Crop, StoredCrop
-from passerby.data.video.film_set import UNKNOWN, FilmLoader, FilmSet, _largest, steps_of_crops, steps_of_epochs
+from passerby.data.video.film_loader import FilmLoader, steps_of_crops, steps_of_epochs
+from passerby.data.video.film_set import UNKNOWN, FilmSet, _largest
 from passerby.data.video.frame_pairs import FramePairSettings, FramePlan, ShotFrames, Visit
 from passerby.data.video.listing import film_listing_path
 from passerby.data.video.shards import open_shards
