@@ -15,14 +15,14 @@ from passerby.commands.film_bars import film_bars
 from passerby.commands.warnings import caution
 from passerby.data.video.detector import load_detector
 from passerby.data.video.digests import digest_sources
-from passerby.data.video.engines import Engine, Failure, run_jobs
+from passerby.data.video.engines import Engine, run_jobs
 from passerby.data.video.film import FilmJob
 from passerby.data.video.listing import FilmListing, Listing, Tar, read_listing
 from passerby.data.video.mot import open_mot
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.data.video.sheet import contact_sheet
-from passerby.data.video.sources import Source, find_sources, free_name, shown_by
+from passerby.data.video.sources import Failure, Source, find_sources, free_name, shown_by
 from passerby.data.video.writer import begun_films, merge_listings
 from passerby.errors import PasserbyError
 from passerby.extras import import_extra

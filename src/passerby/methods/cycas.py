@@ -26,6 +26,7 @@ class Cycas(FilmMethod):
 
     Ours: super frames as ISR has them in the place of single frames, so that the two see the same batches; a walk may
     pass through any crop of the other frame, of all its videos (`candidates`), or of the own video alone.
+    Walks know nothing of `apart`: somebody who stands in two shots of a film is two people to them.
     """
 
     Settings: ClassVar[type[MethodSettings]] = CycasSettings

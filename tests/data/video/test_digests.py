@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from passerby.data.video.digests import MEMORY, digest_sources
-from passerby.data.video.engines import Failure
-from passerby.data.video.sources import Source, find_sources
+from passerby.data.video.sources import Failure, Source, find_sources
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from passerby.data.synthetic import write_street
-from passerby.data.video.engines import Failure, run_jobs
+from passerby.data.video.engines import run_jobs
 from passerby.data.video.film import FilmJob, ingest_film
 from passerby.data.video.listing import FilmListing
 from passerby.data.video.settings import IngestSettings
-from passerby.data.video.sources import find_sources
+from passerby.data.video.sources import Failure, find_sources
 from passerby.errors import PasserbyError
 
 Files = Callable[[Path], dict[str, bytes]]

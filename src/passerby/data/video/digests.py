@@ -7,8 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from rich.progress import track
 
-from passerby.data.video.engines import Failure
-from passerby.data.video.sources import Source
+from passerby.data.video.sources import Failure, Source
 from passerby.errors import PasserbyError, explain_system_error
 from passerby.files import write_text
 

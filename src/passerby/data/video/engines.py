@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from multiprocessing import get_context
 from threading import Thread
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from passerby.data.video.film import FilmJob, ingest_film
 from passerby.data.video.listing import FilmListing
+from passerby.data.video.sources import Failure
 from passerby.errors import PasserbyError, explain_system_error, first_of
 from passerby.extras import import_extra
 
@@ -27,13 +28,6 @@ _IN_FLIGHT = 256
 """Tasks that Ray is asked to wait for at a time; of tens of thousands each look would take long."""
 _TELL_EVERY = 0.25
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a film could not be ingested."""
-
-    reason: str
 
 
 Outcome = tuple[FilmJob, FilmListing | Failure]

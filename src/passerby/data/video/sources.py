@@ -91,6 +91,13 @@ class Source:
         return [path for path in sequence.pictures.iterdir() if path.is_file()], said
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a film could not be ingested."""
+
+    reason: str
+
+
 def shown_by(digest: str) -> str:
     """The part of a source's digest that names its pictures: MOT17 has every sequence three times, with other boxes."""
     return digest.partition("-")[0]
