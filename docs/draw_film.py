@@ -1,7 +1,7 @@
 """Draws what was swept on synthetic film (docs/records/isr-sweeps), and the precision of mined pairs over a run.
 
 python docs/draw_film.py          # docs/methods/isr-sweeps.png
-python docs/draw_film.py RUN      # docs/methods/isr-pairs.png, of a run of `passerby train isr-...`
+python docs/draw_film.py RUN...   # docs/methods/isr-pairs.png, of runs of `passerby train isr-...` by several seeds
 """
 
 import sys
@@ -79,13 +79,23 @@ def sweeps() -> Figure:
     return figure
 
 
-def mined_pairs(run: Path) -> Figure:
-    """Precision and reliability of the mined pairs over a run, running means."""
+def mined_pairs(runs: list[Path]) -> Figure:
+    """Precision and reliability of the mined pairs over runs: their mean, and the lowest and highest of them."""
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
-    for i, (name, curve) in enumerate(read_curves(run).items()):
-        steps, values = zip(*curve, strict=True)
-        axes.plot(steps, running_mean(values), color=SERIES[i], ls=DASHES[i], label=CURVES[name])
+    curves = [read_curves(run) for run in runs]
+    for i, name in enumerate(CURVES):
+        steps = [step for step, _ in min((curve[name] for curve in curves), key=len)]
+        smooth = [running_mean([value for _, value in curve[name]])[: len(steps)] for curve in curves]
+        axes.plot(
+            steps,
+            [fmean(values) for values in zip(*smooth, strict=True)],
+            color=SERIES[i],
+            ls=DASHES[i],
+            label=CURVES[name],
+        )
+        lowest, highest = zip(*((min(values), max(values)) for values in zip(*smooth, strict=True)), strict=True)
+        axes.fill_between(steps, lowest, highest, color=SERIES[i], alpha=0.15, lw=0)
     axes.set(xlabel="step", ylabel="fraction", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -94,6 +104,6 @@ def mined_pairs(run: Path) -> Figure:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        mined_pairs(Path(sys.argv[1])).savefig(METHODS / "isr-pairs.png", dpi=120)
+        mined_pairs([Path(run) for run in sys.argv[1:]]).savefig(METHODS / "isr-pairs.png", dpi=120)
     else:
         sweeps().savefig(METHODS / "isr-sweeps.png", dpi=120)
