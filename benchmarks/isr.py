@@ -50,15 +50,13 @@ def main() -> None:
 def share(film: FilmSet) -> None:
     """How much of a step association and losses take, forward and backward."""
     facts = TrainingFacts(0, len(film.plan.shots), STEPS, 0, OptimizerSettings(), ScheduleSettings(), AUGMENTATION)
-    method = Isr(
-        Model(Architecture(backbone="mobilenetv2_100", norm="isr", embedding=512), PREPROCESSING), facts, IsrSettings()
-    )
+    method = Isr(Model(Architecture(backbone="mobilenetv2_100", norm="isr"), PREPROCESSING), facts, IsrSettings())
     method.log = lambda *args, **options: None  # type: ignore[method-assign]
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], fused=True)
     network, shares, crops = method.embed, [], 0
     assert method.queue is not None
     stranger = torch.full((8192,), 10**6)
-    full = torch.nn.functional.normalize(torch.randn(8192, 512))
+    full = torch.nn.functional.normalize(torch.randn(8192, method.model.dimension))
     method.queue.push(full, Origin(stranger, stranger, torch.zeros(8192)))
     for batch in FilmLoader(film, STEPS):
         began = time.perf_counter()

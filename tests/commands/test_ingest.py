@@ -153,7 +153,7 @@ def test_the_frames_of_one_film_are_in_memory_at_a_time(tmp_path: Path, monkeypa
         seen.append(weakref.ref(listing))
         return listing
 
-    monkeypatch.setattr("passerby.commands.ingest.read_listing", read)
+    monkeypatch.setattr("passerby.data.video.known_films.read_listing", read)
     monkeypatch.setattr("passerby.data.video.writer.read_listing", read)
     for _ in range(2):
         run(tmp_path / "films", tmp_path / "out")
@@ -237,8 +237,31 @@ def test_of_copies_with_other_boxes_one_counts(films: Path, tmp_path: Path) -> N
 
 def test_other_settings_are_refused(films: Path, tmp_path: Path) -> None:
     run(films / "street-00", tmp_path)
+    other = SETTINGS.model_copy(update={"every": 5})
     with pytest.raises(PasserbyError, match=r"other settings .every=3 there, every=5 here"):
-        run(films, tmp_path, SETTINGS.model_copy(update={"every": 5}))
+        run(films, tmp_path, other)
+    # What is under way is not thrown away either.
+    first = crops(tmp_path / "day" / "cam", 60)
+    out = tmp_path / "begun"
+    (out / "films").mkdir(parents=True)
+    with FilmWriter(out, "cam", source=find_sources([first])[0].digest(), settings=SETTINGS.digest()):
+        pass  # killed
+    with pytest.raises(PasserbyError, match=r"'cam' was ingested, or begun, with other settings .every=3 there"):
+        run(first, out, other)
+    assert (out / "films" / "cam.journal").exists()
+    run(first, out)
+
+
+def test_what_is_under_way_and_was_not_named_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, days = tmp_path / "out", [crops(tmp_path / f"day{n}", 60 * n) for n in (1, 2)]
+    (out / "films").mkdir(parents=True)
+    with FilmWriter(out, "day1", source=find_sources(days[:1])[0].digest(), settings=SETTINGS.digest()):
+        pass  # killed
+    run(days[1], out)
+    assert "'day1' is under way there and not among these films; " in " ".join(capsys.readouterr().err.split())
+    run(days[0], out)
+    assert "under way" not in capsys.readouterr().err
+    assert film_names(out) == ["day1", "day2"]
 
 
 def film_names(out: Path) -> list[str]:
@@ -322,6 +345,18 @@ def test_a_bad_film_is_an_error_alone_and_a_skip_among_others(films: Path, tmp_p
     assert "gone.mp4: no such file" in skipped["gone"]
 
 
+def test_all_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
+    folders = []
+    for name in "ab":
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        (folders[-1] / "seqinfo.ini").write_text(f"[Sequence]\nvideo={name}.mp4\n")
+        (folders[-1] / "gt").mkdir()
+        (folders[-1] / "gt" / "gt.txt").write_text("")
+    with pytest.raises(PasserbyError, match=r"none of 2 films can be ingested: .*a/a\.mp4.*, .*b/b\.mp4"):
+        ingest(folders, tmp_path / "out", SETTINGS, workers=1, progress=False)
+
+
 def test_a_missing_detector_is_told_before_anything_is_written(films: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"detector": tmp_path / "nowhere.onnx"})
     with pytest.raises(PasserbyError, match=r"--detector .*nowhere\.onnx: no such file"):
@@ -363,13 +398,40 @@ def test_a_process_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert contents(tmp_path / "once") == contents(tmp_path / "twice")
 
 
+def test_films_side_by_side_are_left_alone_by_the_workers_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    films = write_street(tmp_path / "film", 2, 6, shots=6, seconds=4, people=6, size=(96, 128), progress=False)
+    settings = IngestSettings(every=1, min_people=1, min_height=12, stretch=0.5)
+    ingest(films, tmp_path / "once", settings, workers=1, progress=False)
+    out = tmp_path / "twice"
+    command = [sys.executable, "-m", "passerby", "ingest", *map(str, films), "--out", str(out), "--workers", "2"]
+    command += ["--every", "1", "--min-people", "1", "--min-height", "12", "--stretch", "0.5"]
+
+    def lines() -> list[int]:
+        return [path.read_bytes().count(b"\n") for path in sorted((out / "films").glob("*.journal"))]
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not max(lines(), default=0) > 2:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    assert lines(), "all was done before it could be killed"
+    time.sleep(0.5)
+    left = lines()
+    time.sleep(1)
+    assert lines() == left
+    ingest(films, out, settings, workers=2, progress=False)
+    assert contents(tmp_path / "once") == contents(out)
+
+
 def test_the_command_line_says_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from passerby.cli import main
 
+    picture = tmp_path / "7_1.jpg"
+    Image.new("RGB", (8, 16)).save(picture)
     for arguments, said in (
         ([str(tmp_path / "nowhere.mp4")], "no such film or folder"),
+        ([str(picture)], "7_1.jpg: a picture and no film; name the folder of crops"),
         ([str(tmp_path), "--fps", "0"], "--fps: Input should be greater than 0"),
         ([str(tmp_path), "--fps", "inf"], "--fps: Input should be a finite number"),
         ([str(tmp_path), "--tracker", "magic"], "--tracker: Input should be 'sort', 'bytetrack' or 'ocsort'"),

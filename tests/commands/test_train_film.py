@@ -15,7 +15,8 @@ from passerby.commands.bench import bench
 from passerby.commands.bench_cell import BenchCell
 from passerby.commands.evaluate import evaluate
 from passerby.commands.train import train
-from passerby.commands.training_sources import FilmSources
+from passerby.commands.training_sources import FilmSources, open_training
+from passerby.data.images import Preprocessing
 from passerby.errors import PasserbyError
 from passerby.methods import get_method
 from passerby.methods.isr import Isr
@@ -135,6 +136,34 @@ def test_no_steps_are_the_start(shards: Path, trained: Path, tmp_path: Path) -> 
     }
 
 
+def test_the_card_counts_what_was_drawn_from(shards: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("isr-mobilenetv2", [*SMALL, f"data.shards={shards}", "data.film.share=0.5"])
+    film = FilmSources(recipe, tmp_path, 0)
+    (described,) = film.load(Preprocessing(height=32, width=16)).trained_on
+    assert (described.images, described.film) == (30, "film")
+    assert described.hours == pytest.approx(2 * 2 / 3600, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "said"),
+    [
+        ("isr-mobilenetv2", "data.share_of_images=0.1", "data.share_of_images does nothing: isr learns from film"),
+        ("isr-mobilenetv2", "data.domains=camera", "data.domains does nothing: isr learns from film"),
+        ("baseline-mobilenetv2", "data.film.share=0.1", "data.film does nothing: baseline learns from labels"),
+        ("isr-mobilenetv2", "data.film.share=0.9", ""),
+        ("baseline-mobilenetv2", "data.share_of_images=0.1", ""),
+    ],
+)
+def test_settings_of_the_other_kind_of_data_are_told(
+    shards: Path, people: Path, sources: str, capsys: pytest.CaptureFixture[str], recipe: str, override: str, said: str
+) -> None:
+    data = f"data.shards={shards}" if recipe.startswith("isr") else sources
+    open_training(load_recipe(recipe, [data, override]), people, 0)
+    printed = " ".join(capsys.readouterr().err.split())
+    assert said in printed
+    assert ("does nothing" in printed) == bool(said)
+
+
 def test_what_cannot_be_drawn_whole_is_said(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = [f"data.shards={shards}", "data.film.crops=2", "data.film.share=0.5"]
     FilmSources(load_recipe("isr-mobilenetv2", overrides), tmp_path, 0)
@@ -228,6 +257,19 @@ def test_benches_beside_labelled_recipes(
         chosen = [*SMALL[:3], *SMALL[4:6], "trainer.max_steps=2", f"data.shards={tmp_path / 'film'}"]
         bench(["isr-mobilenetv2"], people, tmp_path / "other", chosen, "free", targets, 1, "full", "cpu")
     assert len({cell.folder for cell in cells}) == 2
+    # What film will not do is told before anything runs.
+    with pytest.raises(PasserbyError, match=r"of 5 shots none has two frames at most 0\.1 s apart"):
+        bench(
+            recipes,
+            people,
+            tmp_path / "third",
+            [*chosen, sources, "data.film.seconds=0.1"],
+            "free",
+            targets,
+            1,
+            "full",
+            "cpu",
+        )
     with pytest.raises(PasserbyError, match=r"--protocol large-to-small: .*isr-mobilenetv2 learns from film"):
         bench(["isr-mobilenetv2"], *common, "large-to-small", [], 1, "full", "cpu")
 
@@ -238,6 +280,7 @@ def test_benches_beside_labelled_recipes(
         ("isr-mobilenetv2", "data.sources=viper", "isr learns from film, without labels: set data.shards"),
         ("baseline-mobilenetv2", "data.shards=film", "baseline learns from labelled sources: set data.sources"),
         ("baseline-mobilenetv2", "trainer.max_crops=9", "leave out trainer.max_crops"),
+        ("isr-mobilenetv2", "model.norm=domain", "film has none that is named: take another model.norm"),
     ],
 )
 def test_data_of_the_wrong_kind(recipe: str, override: str, message: str) -> None:

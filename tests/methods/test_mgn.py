@@ -1,10 +1,12 @@
 """MGN: three branches of one network, their eight features, and the losses on them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from passerby.data.augment import Augmentation
 from passerby.data.images import Preprocessing
@@ -160,6 +162,39 @@ def test_it_starts_from_a_model_with_one_branch() -> None:
     ours: Any = child.backbone.network
     for key, value in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[key], value)
+
+
+def test_its_branches_have_the_norms_that_it_starts_from() -> None:
+    parent = Model(Architecture(backbone="resnet10t", norm="bin"), SIZE)
+    with torch.no_grad():
+        for tensor in (*parent.parameters(), *parent.buffers()):
+            if tensor.is_floating_point():
+                tensor.add_(0.01 * torch.rand_like(tensor))
+    child = Model(
+        Architecture(backbone="resnet10t", norm="bin", head="mgn", last_stride_1=False),
+        SIZE,
+        lambda backbone: take_backbone(backbone, parent),
+    )
+    inherited = take_rest(child, parent)
+    theirs: Any = parent.backbone.network
+    rest = nn.Sequential(*theirs.layer3[1:], *theirs.layer4).state_dict()
+    assert any(name.endswith("gate") for name in rest)
+    assert child.granularity is not None
+    for branch in child.granularity.branches:
+        assert all(torch.equal(value, rest[name]) for name, value in branch.state_dict().items())
+    assert all(layer.startswith("granularity.reduce") for layer in inherited.new)
+
+
+def test_its_branches_move_at_the_rate_of_pretrained_layers(built: Model) -> None:
+    method = mgn(built)
+    method.facts = replace(method.facts, optimizer=OptimizerSettings(name="sgd", lr=0.1, new_layers=10))
+    chosen: Any = method.configure_optimizers()
+    rates = {id(p): group["initial_lr"] for group in chosen["optimizer"].param_groups for p in group["params"]}
+    assert built.granularity is not None
+    slow = [*built.backbone.parameters(), *built.granularity.branches.parameters()]
+    fast = [*built.granularity.reduce.parameters(), *method.classifiers.parameters()]
+    assert {round(rates[id(p)], 6) for p in slow} == {0.1}
+    assert {round(rates[id(p)], 6) for p in fast} == {1.0}
 
 
 def test_what_it_refuses() -> None:

@@ -197,6 +197,12 @@ def test_who_counts_epochs_does_not_count_steps() -> None:
     assert load_recipe("baseline-demo", ["trainer.max_epochs=3", "trainer.max_steps=5"]).trainer.max_steps == 5
 
 
+def test_a_run_has_one_length(write: Any) -> None:
+    with pytest.raises(PasserbyError, match=r"max_steps and max_crops are two lengths of the run"):
+        load_recipe(write("extends: isr-mobilenetv2\ntrainer: {max_steps: 7, max_crops: 9}\n"))
+    assert load_recipe("isr-mobilenetv2", ["trainer.max_crops=9", "trainer.max_steps=7"]).trainer.max_crops is None
+
+
 def test_a_recipe_that_extends_another_changes_what_it_says_alone(write: Any) -> None:
     path = write("extends: baseline-mobilenetv2\nsummary: mine\ndata: {identities: 8, images_each: 8}\n")
     mine, base = load_recipe(path), load_recipe("baseline-mobilenetv2")

@@ -1,9 +1,11 @@
+import re
 from collections.abc import Callable
 from statistics import pstdev
 
 import pytest
 from rich.console import Console
 
+from passerby.errors import PasserbyError
 from passerby.evaluation.records import MetricValues, Record, Trained
 from passerby.report.table import console_table, markdown_table, row_key
 
@@ -150,6 +152,25 @@ def test_rows_differ_by_everything_that_makes_another_system(entry: Callable[...
         "baseline + adabn on 100 images",
         "m",
     ]
+
+
+def test_other_data_of_the_same_name_are_another_row(entry: Callable[..., Record]) -> None:
+    def record(seed: int, digests: tuple[str, ...], protocol: str = "free", target: str = "viper") -> Record:
+        made = entry(target, 0.4)
+        assert made.training is not None
+        update = {"source_listing_sha256": digests, "seed": seed}
+        training = made.training.model_copy(update=update)
+        return made.model_copy(update={"protocol": protocol, "training": training})
+
+    rows = markdown_table([record(0, ("a", "b")), record(1, ("a", "c")), record(2, ("b", "a"))]).splitlines()[2:]
+    assert [cells(row)[2] for row in rows] == ["2", "1"]
+    assert len({cells(row)[0] for row in rows}) == 2
+    assert all(re.fullmatch(r"baseline \(data [0-9a-f]{8}\)", cells(row)[0]) for row in rows)
+    (row,) = markdown_table([record(0, ("a", "b")), record(1, ("a", "b"))]).splitlines()[2:]
+    assert cells(row)[0] == "baseline"
+    turns = [record(0, (digest,), "leave-one-source-out", "one") for digest in "ab"]
+    with pytest.raises(PasserbyError, match="a table shows one"):  # one row: other sources, other digests
+        markdown_table(turns)
 
 
 def test_other_sources_are_another_row_and_left_out_sources_one(entry: Callable[..., Record]) -> None:

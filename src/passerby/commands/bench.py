@@ -16,10 +16,11 @@ from passerby.commands.bench_cell import BenchCell, plain_name
 from passerby.commands.top_k import named_top_k
 from passerby.commands.training_sources import shard_folders
 from passerby.commands.unseen import LEFT_OUT, ONE_TO_FOUR
+from passerby.data.images import Preprocessing
 from passerby.data.protocols import FREE, Cell, get_protocol
 from passerby.data.sources import by_camera, open_sources
+from passerby.data.video.film_set import FilmSet
 from passerby.data.video.listing import LISTING
-from passerby.data.video.shards import open_shards
 from passerby.errors import PasserbyError
 from passerby.evaluation.overlap import check_disjoint
 from passerby.evaluation.records import Record, read_record
@@ -196,15 +197,19 @@ def _data_of(name: str, data: Sequence[str], budget: Budget) -> tuple[str, list[
 def _check_data(cells: Sequence[BenchCell], data_root: Path) -> None:
     """Opens every dataset before anything runs: what does not fit must not fail cell by cell, hours apart."""
     sources = cache(lambda specs, images: open_sources(specs, data_root, images) if specs else ())
-    film = cache(lambda specs: [open_shards(folder) for folder in shard_folders(specs, data_root)])
+    size = Preprocessing(height=1, width=1)  # no crop is read
+    film = cache(
+        lambda specs, pairs, processes: FilmSet(shard_folders(specs, data_root), size, pairs, 0, processes).names
+    )
     targets = cache(
         lambda spec, protocol: (
             open_target(spec, data_root, protocol == LEFT_OUT, one_in_five=protocol == ONE_TO_FOUR).samples
         )
     )
-    for data, names, protocol in dict.fromkeys((cell.settings.data, cell.targets, cell.protocol) for cell in cells):
-        if not data.sources and not film(data.shards):
-            raise PasserbyError("data.shards: empty; name folders of shards, as in --set data.shards=SHARDS")
+    asked = ((c.settings.data, c.settings.trainer.devices, c.targets, c.protocol) for c in cells)
+    for data, processes, names, protocol in dict.fromkeys(asked):
+        if not data.sources:
+            film(data.shards, data.film, processes)
         trained = [sample for source in sources(data.sources, data.images) for sample in source.samples]
         if data.domains == "camera":
             by_camera(",".join(data.sources), trained)

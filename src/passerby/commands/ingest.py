@@ -3,9 +3,8 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,14 +16,15 @@ from passerby.data.video.detector import load_detector
 from passerby.data.video.digests import digest_sources
 from passerby.data.video.engines import Engine, run_jobs
 from passerby.data.video.film import FilmJob
-from passerby.data.video.listing import FilmListing, Listing, Tar, read_listing
+from passerby.data.video.known_films import FinishedFilm, check_settings, films_to_do, finished_films
+from passerby.data.video.listing import Listing
 from passerby.data.video.mot import open_mot
 from passerby.data.video.settings import IngestSettings
 from passerby.data.video.shards import open_shards
 from passerby.data.video.sheet import contact_sheet
-from passerby.data.video.sources import Failure, Source, find_sources, free_name, shown_by
+from passerby.data.video.sources import Failure, Source, find_sources
 from passerby.data.video.writer import begun_films, merge_listings
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, first_of
 from passerby.extras import import_extra
 from passerby.files import atomic_file, write_text
 
@@ -67,8 +67,12 @@ def ingest(
     _check_detector(sources, settings)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        finished = _finished(out, settings)
-        todo, skipped = _jobs(digest_sources(sources, out, progress=progress), out, finished)
+        finished, begun = finished_films(out), begun_films(out)
+        check_settings(out, {name: film.settings for name, film in finished.items()}, settings)
+        todo, skipped = films_to_do(digest_sources(sources, out, progress=progress), out, finished, begun)
+        taken_up = {source.name for source, _ in todo}
+        check_settings(out, {name: film.settings for name, film in begun.items() if name in taken_up}, settings)
+        _tell_left(out, [name for name in begun if name not in {*taken_up, *finished}])
         processors = os.cpu_count() or 2
         workers = max(1, min(workers or processors // 2, len(todo) or 1))
         threads = threads or max(2, processors // workers)
@@ -79,9 +83,9 @@ def ingest(
                 if isinstance(outcome, Failure):
                     skipped.append((job.source.name, outcome.reason))
                 else:
-                    finished[job.source.name] = _kept(outcome)
+                    finished[job.source.name] = FinishedFilm.of(outcome)
         if skipped and not finished:
-            raise PasserbyError(skipped[0][1])
+            raise PasserbyError(_reasons([reason for _, reason in skipped]))
         listing = merge_listings(out, sorted(finished))
         counts = {name: finished[name].counts for name in sorted(finished)}
         reasons = _by_name(skipped)
@@ -121,75 +125,18 @@ def _comes_without_boxes(source: Source) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class _Finished:
-    """What is kept in memory of a finished film; the columns of all frames of a large set would fill it."""
-
-    source: str
-    settings: str
-    tars: tuple[Tar, ...]
-    counts: dict[str, float]
-
-
-def _kept(listing: FilmListing) -> _Finished:
-    return _Finished(listing.source, listing.settings, listing.film.tars, listing.counts)
+def _tell_left(out: Path, names: Sequence[str]) -> None:
+    """Says which films are under way that were not named this time: of a film that has changed since, that would be for ever."""
+    for name in names:
+        caution(
+            f"{out}: '{name}' is under way there and not among these films; name its film to go on, or remove "
+            f"films/{name}.journal and {name}-*.tar.part"
+        )
 
 
-def _finished(out: Path, settings: IngestSettings) -> dict[str, _Finished]:
-    """The films of a set of shards, by name.
-
-    Raises:
-        PasserbyError: when one was ingested with other settings.
-    """
-    paths = sorted((out / "films").glob("*.json"))
-    finished = {path.stem: _kept(read_listing(FilmListing, path)) for path in paths}
-    wanted = settings.digest()
-    for name, film in finished.items():
-        if film.settings != wanted:
-            pairs = zip(film.settings.split("; "), wanted.split("; "), strict=False)
-            differs = ", ".join(f"{old} there, {new} here" for old, new in pairs if old != new)
-            raise PasserbyError(f"{out}: '{name}' was ingested with other settings ({differs}); choose another --out")
-    return finished
-
-
-def _jobs(
-    sources: Iterable[tuple[Source, str | Failure]], out: Path, finished: Mapping[str, _Finished]
-) -> tuple[list[tuple[Source, str]], list[tuple[str, str]]]:
-    """Films that are to be done, with their digests; and why others are not.
-
-    A film is known by its digest: what is finished or under way in `out` keeps its name there, whatever it would be called
-    now, and a new film gets a name that no other film has.
-    """
-    begun = begun_films(out)
-    taken = {*finished, *begun}
-    under_way = {digest: name for name, digest in begun.items() if name not in finished}
-    shown = {shown_by(film.source): name for name, film in finished.items()}
-    met: set[str] = set()
-    todo: list[tuple[Source, str]] = []
-    skipped: list[tuple[str, str]] = []
-    for source, digest in sources:
-        if isinstance(digest, Failure):
-            skipped.append((source.name, digest.reason))
-            continue
-        name = shown.get(shown_by(digest))
-        if name is None:
-            name = under_way.get(digest) or free_name(source, digest, taken)
-            shown[shown_by(digest)] = name
-            taken.add(name)
-            todo.append((replace(source, name=name), digest))
-        elif name in met or finished[name].source != digest:
-            reason = f"the same film as '{name}'; of copies the first counts, whatever boxes they come with"
-            skipped.append((source.name, f"{source.path}: {reason}"))
-            continue
-        elif not _tars_stand(out, finished[name].tars):
-            todo.append((replace(source, name=name), digest))
-        met.add(name)
-    return todo, skipped
-
-
-def _tars_stand(out: Path, tars: Sequence[Tar]) -> bool:
-    """Whether the tars of a film are there at their lengths; one that was damaged is removed and made again."""
-    return all((out / tar.name).is_file() and (out / tar.name).stat().st_size == tar.bytes for tar in tars)
+def _reasons(skipped: Sequence[str]) -> str:
+    """Why nothing could be ingested: the one reason, or some of many."""
+    return skipped[0] if len(skipped) == 1 else f"none of {len(skipped)} films can be ingested: {first_of(skipped, 5)}"
 
 
 def _by_name(skipped: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from passerby.commands.warnings import caution, warn
 from passerby.data.images import Pixels, Preprocessing
 from passerby.data.people import write_people
 from passerby.data.sampling import BatchSampler
+from passerby.data.settings import DataSettings
 from passerby.data.sources import Source, by_camera, by_domain, listing_digest, open_sources
 from passerby.data.training_set import TrainingSet, build_sampler
 from passerby.data.video.film_loader import steps_of_crops, steps_of_epochs
@@ -140,29 +141,41 @@ class FilmSources:
 
     def load(self, preprocessing: Preprocessing) -> Training:
         """What a method trains on; crops are read while it does."""
-        sets = zip(self._film.names, self._film.digests, self._film.shards, strict=True)
         return Training(
             classes=0,
             domains=len(self._film.plan.shots),
             domain_names=(),
             steps=self._steps,
-            trained_on=tuple(
-                TrainedOn(
-                    domain=name,
-                    people="",
-                    identities=0,
-                    images=shards.crops,
-                    listing_sha256=digest,
-                    terms="film; its owner says how it may be used",
-                    film=first_of([film.name for film in shards.films]),
-                    hours=round(sum(key.shot.end - key.shot.start for key in shards.shots) / 3600, 4),
-                )
-                for name, digest, shards in sets
-            ),
+            trained_on=self._describe(),
             data=lambda _: FilmData(self._film, self._steps),
             examples=lambda: {" + ".join(self._film.names): self._film.examples(LOOKED_AT)},
             span=self._film.span,
         )
+
+    def _describe(self) -> tuple[TrainedOn, ...]:
+        """Each set: what of it is drawn from."""
+        described = []
+        for name, digest, shards in zip(self._film.names, self._film.digests, self._film.shards, strict=True):
+            drawn = [key for own, key in self._film.drawn if own is shards]
+            described.append(
+                TrainedOn(
+                    domain=name,
+                    people="",
+                    identities=0,
+                    images=sum(key.shot.crops for key in drawn),
+                    listing_sha256=digest,
+                    terms="film; its owner says how it may be used",
+                    film=first_of(list(dict.fromkeys(key.film.name for key in drawn))),
+                    hours=round(sum(key.shot.end - key.shot.start for key in drawn) / 3600, 4),
+                )
+            )
+        return tuple(described)
+
+
+_OF_FILM = {"film"}
+_OF_BOTH = {"height", "width", "augment"}
+_OF_LABELS = set(DataSettings.model_fields) - _OF_FILM - _OF_BOTH - {"sources", "shards"}
+"""Settings of the data that mean something to methods of either kind; sources and shards the recipe refuses itself."""
 
 
 def open_training(recipe: Recipe, data_root: Path, seed: int) -> LabelledSources | FilmSources:
@@ -171,8 +184,12 @@ def open_training(recipe: Recipe, data_root: Path, seed: int) -> LabelledSources
     Raises:
         PasserbyError: when it cannot be opened.
     """
-    kind = FilmSources if get_method(recipe.method.name).learns_from == "film" else LabelledSources
-    return kind(recipe, data_root, seed)
+    learns_from = get_method(recipe.method.name).learns_from
+    plain = DataSettings()
+    for key in sorted(_OF_LABELS if learns_from == "film" else _OF_FILM):
+        if getattr(recipe.data, key) != getattr(plain, key):
+            caution(f"data.{key} does nothing: {recipe.method.name} learns from {learns_from}")
+    return FilmSources(recipe, data_root, seed) if learns_from == "film" else LabelledSources(recipe, data_root, seed)
 
 
 def shard_folders(specs: Sequence[str], data_root: Path) -> list[Path]:

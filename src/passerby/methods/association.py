@@ -17,7 +17,7 @@ class MinedPairs:
     """Positive pairs among N crops.
 
     Attributes:
-        anchor: int64 [K], x_i: crops of the frame that shows fewer people (of the earlier one where both show as many).
+        anchor: int64 [K], x_i: crops of the frame that shows fewer people (of the one drawn first where both show as many).
         positive: int64 [K], y_j: the crop of the other frame that each anchor is matched with.
     """
 

@@ -139,7 +139,7 @@ class Method(L.LightningModule):
         # The attention of domain norms stands in the backbone, but starts from nothing.
         adaptive = [m for m in self.modules() if isinstance(m, DomainNorm2d | MSDAQAConv)]
         attention = dict.fromkeys(p for m in adaptive for p in m.attention_parameters)
-        pretrained = dict.fromkeys(p for p in self.model.backbone.parameters() if p not in attention)
+        pretrained = dict.fromkeys(p for p in self.model.pretrained_parameters() if p not in attention)
         new = [p for p in self.parameters() if p not in pretrained and p not in attention]
         optimizer = self.facts.optimizer.build(pretrained, new, attention)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.facts.schedule.over(self.facts.steps))

@@ -23,9 +23,9 @@ class FilmSettings(MethodSettings):
     candidates: Literal["all", "video"] = "all"
     """What the softmax of the reliability runs over: the other frame's crops of all videos in the super frame, or of the own one."""
     apart: float = Field(30.0, ge=0)
-    """Seconds that two shots of one film lie apart at least for a crop of the one to be somebody else than a crop of the other
-    (ours), in the softmax and among ISR's negatives. The stretches of one fixed camera's film show many a person twice, and the
-    most similar negative would be the same person; 0: who is of another shot is somebody else (the paper)."""
+    """Seconds that crops of two shots of one film lie apart at least for the one to be somebody else than the other (ours), in
+    the softmax and among ISR's negatives. The stretches of one fixed camera's film show many a person twice, and the most
+    similar negative would be the same person; 0: who is of another shot is somebody else (the paper)."""
 
 
 class FilmMethod(Method):

@@ -35,6 +35,7 @@ class Mgn(Method):
     Settings: ClassVar[type[MethodSettings]] = MgnSettings
     settings: MgnSettings
     loss_names: ClassVar[tuple[str, ...]] = ("cross_entropy", "triplet")
+    not_compiled = "MGN's branches run the network's blocks one by one; leave it out"
 
     def __init__(self, model: Model, facts: TrainingFacts, settings: MgnSettings) -> None:
         """Adds a classifier for each feature.

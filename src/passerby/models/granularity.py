@@ -68,7 +68,7 @@ class MultiGranularity(nn.Module):
             copy = deepcopy(network)
             if not last_stride_1:
                 remove_last_stride(copy, backbone.image_size)
-            self.branches.append(nn.Sequential(*copy.layer3[1:], *copy.layer4))
+            self.branches.append(_rest(copy))
         features = len(STRIPES) + sum(STRIPES[1:])
         self.reduce = nn.ModuleList(
             nn.Sequential(nn.Conv2d(backbone.channels, reduced, 1, bias=False), nn.BatchNorm2d(reduced), nn.ReLU())
@@ -77,6 +77,11 @@ class MultiGranularity(nn.Module):
         for convolution in (module for module in self.reduce.modules() if isinstance(module, nn.Conv2d)):
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out")
         self.dimension = features * reduced
+
+    def take_branches(self, network: Any) -> None:
+        """Copies the backbone's network into the branches once more, when it has other weights."""
+        for branch in self.branches:
+            branch.load_state_dict(_rest(network).state_dict())
 
     def forward(self, network: Any, images: Tensor) -> Granularities:
         """All features of images [N, 3, H, W], by the backbone's network and the branches."""
@@ -94,6 +99,11 @@ class MultiGranularity(nn.Module):
                 for layer, feature in zip(self.reduce, features, strict=True)
             ]
         return Granularities(whole, torch.stack(reduced, 1), last)
+
+
+def _rest(network: Any) -> nn.Sequential:
+    """What stands behind the blocks that the branches share."""
+    return nn.Sequential(*network.layer3[1:], *network.layer4)
 
 
 def _stripes(maps: Tensor, stripes: int) -> list[Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from passerby.errors import PasserbyError
+from passerby.errors import PasserbyError, first_of
 from passerby.models.backbone import Backbone
 from passerby.models.model import Model
 from passerby.models.norm import DomainNorm2d
@@ -54,7 +54,7 @@ def take_backbone(backbone: Backbone, parent: Model) -> None:
     if misfits:
         raise PasserbyError(
             f"--init-from: weights of another model, {parent.architecture.backbone} and not {backbone.name}; {len(misfits)} keys "
-            f"do not fit: {', '.join(misfits)}"
+            f"do not fit: {first_of(misfits)}"
         )
     backbone.network.load_state_dict(state)
 
@@ -99,6 +99,8 @@ def take_rest(model: Model, parent: Model, same_domains: bool = True) -> Inherit
         shared -= {f"{name}.{key}" for name, layer in layers.items() for key in layer.state_dict()}
     for key in shared:
         ours[key].copy_(theirs[key])
+    if model.granularity is not None and not whole:
+        model.granularity.take_branches(model.backbone.network)
     renamed = {key.replace(".norm.", ".") for key in theirs if key.startswith("backbone.")}
     here = {key.replace(".norm.", ".") for key in ours}
     # MGN's branches are copies of the network that was taken.

@@ -1,6 +1,6 @@
 """The model: images in, features out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
@@ -188,6 +188,12 @@ class Model(nn.Module, Embedder):
     def dimension(self) -> int:
         """D of the embedding; twice the width of the feature where `unknown` is `both`."""
         return self.width * (2 if self.domains and self.unknown == "both" else 1)
+
+    def pretrained_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that start from the network's own weights: all but heads and necks. MGN's branches are copies of it."""
+        yield from self.backbone.parameters()
+        if self.granularity is not None:
+            yield from self.granularity.branches.parameters()
 
     @property
     def device(self) -> torch.device:

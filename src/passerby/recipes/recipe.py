@@ -3,10 +3,10 @@
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from passerby.data.settings import DataSettings
 from passerby.errors import PasserbyError, nearest
@@ -14,6 +14,7 @@ from passerby.methods import get_method
 from passerby.methods.base import MethodSettings
 from passerby.methods.optimization import OptimizerSettings, ScheduleSettings
 from passerby.models.model import Architecture
+from passerby.models.norm_kinds import BANKED
 
 Budget = Literal["quick", "standard", "full"]
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
@@ -69,6 +70,12 @@ class TrainerSettings(BaseModel):
     """Fuse the backbone's operations with torch.compile: a minute at the start (and a C++ compiler), then faster."""
     checkpoint_every: int = Field(200, gt=0)
     """Base steps between checkpoints for --resume."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.max_steps is not None and self.max_crops is not None:
+            raise ValueError("max_steps and max_crops are two lengths of the run; give one, and null for the other")
+        return self
 
 
 class Recipe(BaseModel):
@@ -188,11 +195,16 @@ def _with_length(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]
 
 
 def _check_data(name: str, recipe: Recipe) -> None:
-    """Refuses data that the method cannot learn from."""
+    """Refuses data that the method cannot learn from, and norms that the data cannot fill."""
     learns_from = get_method(recipe.method.name).learns_from
     if learns_from == "film" and recipe.data.sources:
         raise PasserbyError(
             f"recipe {name}: {recipe.method.name} learns from film, without labels: set data.shards, and leave out data.sources"
+        )
+    if learns_from == "film" and recipe.model.norm in BANKED:
+        raise PasserbyError(
+            f"recipe {name}: model.norm={recipe.model.norm} keeps statistics of every domain, and film has none that is named: "
+            "take another model.norm (isr, batch)"
         )
     if learns_from == "labels" and (recipe.data.shards or recipe.trainer.max_crops):
         key = "data.shards" if recipe.data.shards else "trainer.max_crops"

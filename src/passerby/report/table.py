@@ -1,5 +1,6 @@
 """Tables, made from records alone."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, pstdev
@@ -36,20 +37,23 @@ def markdown_table(records: Sequence[Record]) -> str:
     Wall time and peak memory are those of the training, mean over seeds.
     """
     targets = list(dict.fromkeys(record.target for record in records))
-    rows: dict[tuple[tuple[str, ...], str, tuple[str, ...]], list[Record]] = {}
+    rows: dict[tuple[tuple[str, ...], str, tuple[str, ...], str], list[Record]] = {}
     for record in records:
         digest = record.training.recipe_sha256[:8] if record.training else record.weights_sha256[:8]
-        rows.setdefault((row_key(record), digest, people(record)), []).append(record)
+        rows.setdefault((row_key(record), digest, people(record), data_digest(record)), []).append(record)
     for row in rows.values():
         _refuse_doubles(row)
-    several = len({people for _, _, people in rows if people}) > 1
-    # The same name over another recipe (a file that was edited, another version's) is another row.
-    alike = Counter((key, people) for key, _, people in rows)
+    several = len({people for _, _, people, _ in rows if people}) > 1
+    # The same name over another recipe (a file that was edited, another version's) is another row, and so is one over other
+    # data of the same name (film that was added to).
+    sets = Counter((key, digest, sources) for key, digest, sources, _ in rows)
+    recipes = Counter((key, sources) for key, _, sources in sets)
     header = ["recipe", "budget", "seeds", *targets, "average", "training, min", "peak, MiB"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    for (key, digest, sources), row in rows.items():
+    for (key, digest, sources, data), row in rows.items():
         name = (*key[:1], *key[2:], "on " + ", ".join(sources) if several else "")
-        name += (f"({digest})",) if alike[key, sources] > 1 else ()
+        name += (f"({digest})",) if recipes[key, sources] > 1 else ()
+        name += (f"(data {data})",) if sets[key, digest, sources] > 1 else ()
         seeds = sorted({r.training.seed for r in row if r.training})
         cells = [_target_cell([r for r in row if r.target == target]) for target in targets]
         seconds = [r.training.seconds for r in row if r.training and r.training.seconds is not None]
@@ -95,6 +99,13 @@ def people(record: Record) -> tuple[str, ...]:
         return ()
     turns = (record.target,) if record.protocol.startswith("leave-one") else ()
     return tuple(sorted({*record.training.sources, *turns}))
+
+
+def data_digest(record: Record) -> str:
+    """Names the very data that a row's models learnt from, whatever they are called; nothing where sources take turns."""
+    if record.training is None or record.protocol.startswith("leave-one"):
+        return ""
+    return hashlib.sha256("".join(sorted(record.training.source_listing_sha256)).encode()).hexdigest()[:8]
 
 
 def _target_cell(records: list[Record]) -> str:

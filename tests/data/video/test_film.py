@@ -331,6 +331,20 @@ def test_given_detections_count_from_the_least_score_on(tmp_path: Path) -> None:
     assert [c.crop.score for c in shards.read(0)] == [0.4, 0.9] * 2
 
 
+def test_boxes_by_number_need_every_frame_of_a_film(make_film: MakeFilm, tmp_path: Path) -> None:
+    path = make_film("film.mp4", range(0, 4000, 40))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = np.random.default_rng(0).bytes(2000)
+    folder = tmp_path / "street"
+    (folder / "gt").mkdir(parents=True)
+    (folder / "film.mp4").write_bytes(bytes(content))
+    (folder / "seqinfo.ini").write_text("[Sequence]\nvideo=film.mp4\n")
+    (folder / "gt" / "gt.txt").write_text("\n".join(f"{n},1,1,1,30,60" for n in range(1, 101)))
+    with pytest.raises(PasserbyError, match=r"film\.mp4: damaged before frame \d+, so that boxes no longer belong"):
+        ingest(folder, tmp_path / "out", IngestSettings(every=1, min_people=0))
+
+
 def test_a_film_that_cannot_be_read_leaves_nothing(tmp_path: Path, quick: IngestSettings) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(b"no film")

@@ -170,6 +170,11 @@ def test_what_cannot_be_decoded_is_counted_before_the_next_frame(make_film: Make
     assert sum(lost) > 0
     assert len(frames) + sum(lost) == 100
     assert not any(frame.picture.is_corrupt for frame in frames)
+    first = next(number for number, frame in enumerate(frames) if frame.lost)
+    known = FilmReader(path, numbered=True).frames()
+    assert [next(known).position.number for _ in range(first)] == list(range(first))
+    with pytest.raises(PasserbyError, match=rf"damaged before frame {first + 1}, so that boxes no longer belong"):
+        next(known)
 
 
 def test_what_cannot_be_decoded_behind_the_last_frame_is_counted_too(make_film: MakeFilm) -> None:
@@ -181,6 +186,7 @@ def test_what_cannot_be_decoded_behind_the_last_frame_is_counted_too(make_film: 
     reader = FilmReader(path)
     frames = list(reader.frames())
     assert reader.counts["damaged"] > 0
+    assert len(list(FilmReader(path, numbered=True).frames())) == len(frames)
     assert len(frames) + sum(frame.lost for frame in frames) + reader.counts["damaged"] == 100
 
 

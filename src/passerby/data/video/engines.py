@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any, Literal
 
@@ -80,9 +80,19 @@ _queue: Any = None
 """In a worker process: where progress is told."""
 
 
-def _take_queue(queue: Any) -> None:
+def _begin(queue: Any) -> None:
+    """Begins a worker process."""
     global _queue
     _queue = queue
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process once its parent is gone, killed say: whoever goes on with the films must find them left alone."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _attempt_in_process(job: FilmJob) -> FilmListing | Failure:
@@ -102,7 +112,7 @@ def _in_processes(jobs: Sequence[FilmJob], workers: int, told: Told) -> Iterator
     listener = Thread(target=listen, daemon=True)
     listener.start()
     try:
-        with ProcessPoolExecutor(workers, context, _take_queue, (queue,)) as pool:
+        with ProcessPoolExecutor(workers, context, _begin, (queue,)) as pool:
             running = {pool.submit(_attempt_in_process, job): job for job in jobs}
             try:
                 for future in as_completed(running):

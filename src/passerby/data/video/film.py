@@ -90,17 +90,17 @@ def _open(job: FilmJob) -> tuple[Reader, Look]:
         reader: Reader = FilmReader(job.source.path, settings.fps, job.threads)
         return reader, looker(settings, load_detector(settings.detector, settings.score), {})
     sequence = open_mot(job.source.path)
+    asked = settings.detector is not None or sequence.boxes is None
+    detector = load_detector(settings.detector, settings.score) if asked else None
+    known = read_boxes(sequence) if detector is None or sequence.has_truth else {}
     fps = sequence.fps or settings.fps
     if sequence.film is not None:
-        reader = FilmReader(sequence.film, fps, job.threads)
+        reader = FilmReader(sequence.film, fps, job.threads, numbered=bool(known))
     else:
         assert sequence.pictures is not None
         reader = PictureReader(sequence.pictures, fps or FPS)
         if fps is None:
             reader.counts["assumed_fps"] = FPS
-    asked = settings.detector is not None or sequence.boxes is None
-    detector = load_detector(settings.detector, settings.score) if asked else None
-    known = read_boxes(sequence) if detector is None or sequence.has_truth else {}
     return reader, looker(settings, detector, known)
 
 

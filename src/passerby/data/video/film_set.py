@@ -19,7 +19,7 @@ from torch import Tensor
 from passerby.data.images import Pixels, Preprocessing, to_tensor
 from passerby.data.video.crops import StoredCrop
 from passerby.data.video.frame_pairs import FramePairSettings, FramePlan, Ints, ShotFrames, Visit
-from passerby.data.video.shards import Shards, open_shards
+from passerby.data.video.shards import Shards, ShotKey, open_shards
 from passerby.data.video.sources import shown_by
 from passerby.errors import PasserbyError
 
@@ -124,8 +124,13 @@ class FilmSet:
         """Seconds between the farthest moments of two of the plan's shots; infinite where they are of several films."""
         if len({int(self._films[place]) for place in self.plan.shots}) > 1:
             return math.inf
-        shots = [shards.shots[number].shot for shards, number in (self._shots[place] for place in self.plan.shots)]
+        shots = [key.shot for _, key in self.drawn]
         return max(shot.end for shot in shots) - min(shot.start for shot in shots) if len(shots) > 1 else 0.0
+
+    @property
+    def drawn(self) -> list[tuple[Shards, ShotKey]]:
+        """The shots that the plan draws from, each with its set."""
+        return [(shards, shards.shots[number]) for shards, number in (self._shots[place] for place in self.plan.shots)]
 
     def batch(self, visits: Sequence[Visit], step: int) -> FilmBatch:
         """The batch of a super frame, not yet augmented.

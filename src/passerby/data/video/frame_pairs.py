@@ -36,7 +36,8 @@ class FramePairSettings(BaseModel):
     share: float = Field(1.0, gt=0, le=1)
     """Share of the shots that are drawn from, chosen by the seed (the paper's Fig. 4: how much film it takes)."""
     pool: int = Field(64, gt=0)
-    """Shots that take turns before others do: the more, the more varied a super frame; the fewer, the less is read."""
+    """Shots, or up to twice as many, that take turns before others do: the more, the more varied a super frame; the fewer, the
+    less is read."""
     memory: int = Field(512, gt=0)
     """MiB of decoded crops that each process keeps."""
 

@@ -139,19 +139,20 @@ class FilmFrame:
 class FilmReader:
     """A video file, decoded by PyAV."""
 
-    def __init__(self, path: Path, fps: float | None = None, threads: int = 2) -> None:
+    def __init__(self, path: Path, fps: float | None = None, threads: int = 2, numbered: bool = False) -> None:
         """Opens the file.
 
         Args:
             path: the file.
             fps: frames a second where the stream has no timestamps; 25 where None.
             threads: of the decoder.
+            numbered: something is known of frames by their numbers, which a frame that cannot be decoded would shift.
 
         Raises:
             PasserbyError: when it is missing, no film, or has no video stream.
         """
         self._av: Any = import_extra("av", "video")
-        self._path, self._threads = path, threads
+        self._path, self._threads, self._known_by_number = path, threads, numbered
         self._fps = fps or FPS
         self._fps_known = fps is not None
         self.counts: dict[str, float] = {}
@@ -170,7 +171,7 @@ class FilmReader:
         """See `Reader`.
 
         Raises:
-            PasserbyError: when not one frame can be decoded.
+            PasserbyError: when not one frame can be decoded, or one is lost where frames are known by their numbers.
         """
         if self._can_seek and start is not None and start.stamp is not None and start.time > 2 * _BEFORE:
             with self._open() as container:
@@ -231,6 +232,11 @@ class FilmReader:
         clock: Clock | None = None
         leapt = False
         for picture, lost in pictures:
+            if lost and self._known_by_number:
+                raise PasserbyError(
+                    f"{self._path}: damaged before frame {number + 1}, so that boxes no longer belong to the frames of their "
+                    "numbers; give the whole film, or its frames as pictures in img1/"
+                )
             stamp = picture.pts if self._has_time else None
             seconds = None if stamp is None else float(stamp * stream.time_base)
             if clock is None:

@@ -10,30 +10,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from passerby.data.datasets.base import IMAGE_SUFFIXES
 from passerby.data.video.crop_folder import is_crop_folder, list_crops
 from passerby.data.video.mot import is_mot, open_mot
 from passerby.errors import PasserbyError
 from passerby.files import sha256
 
 VIDEO_SUFFIXES = frozenset(
-    {
+    [
         ".264",
         ".265",
+        ".3g2",
         ".3gp",
+        ".asf",
         ".avi",
         ".dav",
+        ".divx",
+        ".f4v",
         ".flv",
         ".h264",
         ".h265",
         ".hevc",
         ".m2ts",
+        ".m2v",
         ".m4v",
         ".mjpeg",
         ".mjpg",
         ".mkv",
-    }
-    | {".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogm",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    ]
 )
+"""Endings by which a film in a folder is known; a file that is named itself is taken for one."""
 
 _NAME_BYTES = 80
 """Longest name of a film; with shot and frame it fits a tar's member, and with its endings a file."""
@@ -135,6 +154,10 @@ def free_name(source: Source, digest: str, taken: Container[str]) -> str:
 
 def _sources(path: Path) -> list[tuple[Kind, Path]]:
     if path.is_file():
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise PasserbyError(
+                f"{path}: a picture and no film; name the folder of crops (TRACK_FRAME.jpg) that it is in"
+            )
         return [("film", path)]
     if not path.is_dir():
         raise PasserbyError(f"{path}: no such film or folder")
@@ -155,7 +178,8 @@ def _sources(path: Path) -> list[tuple[Kind, Path]]:
             found.append(("crops", inner))
     if not found:
         raise PasserbyError(
-            f"{path}: holds no film, no MOT sequence and no crops named TRACK_FRAME.jpg; name what is to be ingested"
+            f"{path}: holds no film (by its ending), no MOT sequence and no crops named TRACK_FRAME.jpg; name what is to be "
+            "ingested"
         )
     return found
 

@@ -38,8 +38,13 @@ State = dict[str, Any]
 """What the reader of a film needs to go on in its middle; JSON's types."""
 
 
-class _Header(Entry):
-    """First line of a journal."""
+class Begun(Entry):
+    """First line of a journal: what a film under way is made from.
+
+    Attributes:
+        source: digest of what is read.
+        settings: digest of everything that decides the crops.
+    """
 
     source: str
     settings: str
@@ -81,7 +86,7 @@ class FilmWriter:
         """
         self.state: State | None = None
         self._folder, self._film, self._tar_bytes, self._resume = folder, film, tar_bytes, resume
-        self._header = _Header(source=source, settings=settings)
+        self._header = Begun(source=source, settings=settings)
         self._journal_path = folder / "films" / f"{film}.journal"
         self._shots: list[Shot] = []
         self._frames: list[Frames] = []
@@ -149,7 +154,7 @@ class FilmWriter:
             # A line that was cut off by the kill has no end; what it speaks of was not finished.
             whole = text[: text.rfind(b"\n") + 1]
             header, *lines = whole.splitlines()
-            if _Header.model_validate_json(header) != self._header:
+            if Begun.model_validate_json(header) != self._header:
                 return False
             for line in (_Line.model_validate_json(line) for line in lines):
                 self._tar, self._end, self.state = line.tar, line.end, line.state
@@ -175,7 +180,7 @@ class FilmWriter:
     def _part(self, number: int) -> Path:
         return self._folder / f"{self._film}-{number:06d}.tar.part"
 
-    def _append(self, line: _Header | _Line) -> None:
+    def _append(self, line: Begun | _Line) -> None:
         self._journal.write(line.model_dump_json().encode() + b"\n")
         _sync(self._journal)
 
@@ -214,12 +219,12 @@ class FilmWriter:
         self._stream.close()
 
 
-def begun_films(folder: Path) -> dict[str, str]:
-    """Names of the films that are under way, and the digests of what they are made from."""
+def begun_films(folder: Path) -> dict[str, Begun]:
+    """The films that are under way, by name."""
     begun = {}
     for path in sorted((folder / "films").glob("*.journal")):
         with path.open("rb") as journal, suppress(ValidationError):  # a first line that a kill cut off names nothing
-            begun[path.stem] = _Header.model_validate_json(journal.readline()).source
+            begun[path.stem] = Begun.model_validate_json(journal.readline())
     return begun
 
 
