@@ -11,8 +11,9 @@ def keep_freed_memory() -> bool:
     """Lets glibc's malloc keep what is freed for the next allocation, instead of giving it back to the system.
 
     A training step on the CPU frees and allocates the same gigabyte of maps again. To get it from the system anew, page by
-    page, takes a fifth of the step (MobileNetV2 at 128x64); what it costs is a tenth more memory. Meant for a
-    process of our own, the command line's; a library does not set this in somebody else's.
+    page, takes a fifth of the step (MobileNetV2 at 128x64); what it costs is a tenth more memory where all batches are of one size,
+    and a third to a half more on film, whose batches are not. Meant for a process of our own, the command line's; a library
+    does not set this in somebody else's.
 
     Returns:
         whether it was set: on Linux with glibc.
