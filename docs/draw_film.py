@@ -1,6 +1,6 @@
-"""Draws what was swept on synthetic film (docs/records/isr-sweeps), and the precision of mined pairs over a run.
+"""Draws what was swept on synthetic film, rank-1 over the amount of real film, and the precision of mined pairs over runs.
 
-python docs/draw_film.py          # docs/methods/isr-sweeps.png
+python docs/draw_film.py          # docs/methods/isr-sweeps.png and isr-film.png, of docs/records/isr-sweeps and isr-real
 python docs/draw_film.py RUN...   # docs/methods/isr-pairs.png, of runs of `passerby train isr-...` by several seeds
 """
 
@@ -18,7 +18,7 @@ from passerby.report.drawing import DASHES, MARKERS, SERIES
 from passerby.report.pairs import CURVES, read_curves, running_mean
 
 METHODS = Path(__file__).parent / "methods"
-RECORDS = Path(__file__).parent / "records" / "isr-sweeps"
+RECORDS = Path(__file__).parent / "records"
 SWEPT = {
     "data.film.seconds": "delta_max, seconds (Table 7)",
     "method.gamma": "gamma (Fig. 6)",
@@ -31,14 +31,18 @@ def points(records: list[Record], key: str, default: float) -> dict[float, list[
     """The records of each value of a setting: those with an override of it, and those with none of anything swept."""
     found: dict[float, list[Record]] = defaultdict(list)
     for record in records:
-        assert record.training is not None
-        overrides = dict(o.split("=", 1) for o in record.training.overrides)
-        swept = [name for name in SWEPT if name in overrides]
-        if swept == [key]:
+        overrides = _overrides(record)
+        swept = [name for name in (*SWEPT, key) if name in overrides]
+        if set(swept) == {key}:
             found[float(overrides[key])].append(record)
         elif not swept:
             found[default].append(record)
     return dict(sorted(found.items()))
+
+
+def _overrides(record: Record) -> dict[str, str]:
+    assert record.training is not None
+    return dict(override.split("=", 1) for override in record.training.overrides)
 
 
 def over_seeds(records: list[Record], metric: str) -> tuple[float, float]:
@@ -53,7 +57,7 @@ def over_seeds(records: list[Record], metric: str) -> tuple[float, float]:
 
 def sweeps() -> Figure:
     """Rank-1 and mAP over each swept setting."""
-    records = [read_record(path) for path in sorted(RECORDS.glob("*.json"))]
+    records = _read("isr-sweeps")
     recipe = load_recipe("isr-mobilenetv2")
     figure = Figure(figsize=(9, 3), layout="constrained")
     for axes, (key, label) in zip(figure.subplots(1, len(SWEPT), sharey=True), SWEPT.items(), strict=True):
@@ -74,9 +78,40 @@ def sweeps() -> Figure:
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     first = figure.axes[0]
-    first.set_ylabel("percent, mean of three unseen styles")
+    first.set_ylabel("percent")
     first.legend(frameon=False)
     return figure
+
+
+def amount_of_film() -> Figure:
+    """Rank-1 and mAP over the share of the real film, beside the start and MoCo on all of it."""
+    records = _read("isr-real")
+    trained = [record for record in records if "trainer.max_steps" not in _overrides(record)]
+    moco = [record for record in trained if record.training and record.training.recipe.startswith("moco")]
+    isr = points([record for record in trained if record not in moco], "data.film.share", 1.0)
+    start = [record for record in records if record not in trained and "model.norm" in _overrides(record)]
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    for axes, (metric, name) in zip(figure.subplots(1, 2), (("rank1", "rank-1"), ("mAP", "mAP")), strict=True):
+        means, deviations = zip(*(over_seeds(of_share, metric) for of_share in isr.values()), strict=True)
+        axes.errorbar(
+            [100 * share for share in isr],
+            means,
+            deviations,
+            capsize=3,
+            color=SERIES[0],
+            marker=MARKERS[0],
+            label="ISR",
+        )
+        for i, (label, of_all) in enumerate((("MoCo, all film", moco), ("ImageNet start", start)), 1):
+            axes.axhline(over_seeds(of_all, metric)[0], color=SERIES[i], ls=DASHES[i], label=label)
+        axes.set(xlabel="share of the film, percent", ylabel=f"{name}, percent", ylim=(0, None))
+        axes.grid(alpha=0.3)
+    figure.axes[1].legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _read(name: str) -> list[Record]:
+    return [read_record(path) for path in sorted((RECORDS / name).glob("*.json"))]
 
 
 def mined_pairs(runs: list[Path]) -> Figure:
@@ -107,3 +142,4 @@ if __name__ == "__main__":
         mined_pairs([Path(run) for run in sys.argv[1:]]).savefig(METHODS / "isr-pairs.png", dpi=120)
     else:
         sweeps().savefig(METHODS / "isr-sweeps.png", dpi=120)
+        amount_of_film().savefig(METHODS / "isr-film.png", dpi=120)
