@@ -2,12 +2,13 @@
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from passerby.data.video.film_set import FilmBatch
 from passerby.errors import PasserbyError
-from passerby.losses.feature_queue import FeatureQueue, Hardest
+from passerby.losses.feature_queue import FeatureQueue, Hardest, Origin
 from passerby.losses.focal import focal
 from passerby.losses.reliability import reliability_guided
 from passerby.methods.base import MethodSettings, TrainingFacts
@@ -73,7 +74,11 @@ class Isr(FilmMethod):
         losses = {"pairs": guided(log_p, self.settings.gamma)}
         if self.queue is not None:
             origin, settings = origin_of(batch), self.settings
-            each = self.queue.contrast(embedding, origin, settings.negatives, settings.hardest, settings.apart)
-            losses["queue"] = self.settings.queue_weight * each[pairs.anchor].sum() / max(1, len(pairs.anchor))
+            anchors, times = torch.unique(pairs.anchor, return_counts=True)
+            anchored = Origin(*(values[anchors] for values in origin))
+            each = self.queue.contrast(
+                embedding[anchors], anchored, settings.negatives, settings.hardest, settings.apart
+            )
+            losses["queue"] = settings.queue_weight * (times * each).sum() / max(1, len(pairs.anchor))
             remember(self.queue, embedding, origin)
         return losses
