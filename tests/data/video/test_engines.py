@@ -113,6 +113,20 @@ def test_a_dead_worker_is_told_with_what_it_read(films: Path, tmp_path: Path, qu
         list(run_jobs(jobs(films, tmp_path / "out", quick), "local", 2, kill))
 
 
+class Deadly:
+    """What is unpickled in a worker and ends it."""
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (1,)
+
+
+def test_a_worker_that_dies_before_any_film_is_told_as_well(films: Path, tmp_path: Path, quick: IngestSettings) -> None:
+    deadly: Any = Deadly()
+    todo = [replace(job, digest=deadly) for job in jobs(films, tmp_path / "out", quick)]
+    with pytest.raises(PasserbyError, match=r"a worker process died .* before it read a film; the same command"):
+        list(run_jobs(todo, "local", 2, silent))
+
+
 class Remote:
     """As much of Ray as the engine uses: tasks run when they are waited for; what they raise is raised by `get`."""
 

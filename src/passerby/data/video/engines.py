@@ -9,8 +9,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import islice
 from multiprocessing import get_context, parent_process
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Literal
+
+import numpy as np
 
 from passerby.data.video.film import FilmJob, ingest_film
 from passerby.data.video.listing import FilmListing
@@ -76,14 +78,16 @@ def _attempt(job: FilmJob, told: Told) -> FilmListing | Failure:
         return Failure(f"{job.source.path}: {explain_system_error(error)}")
 
 
-_queue: Any = None
-"""In a worker process: where progress is told."""
+_progress: Any = None
+"""In a worker process: two int64 a film, of how many frames (0: nobody knows), and 1 + how many have passed (0: not begun).
+
+Memory that processes share, and no queue: a worker that is killed while it holds a queue's lock would stop all others."""
 
 
-def _begin(queue: Any) -> None:
+def _begin(progress: Any) -> None:
     """Begins a worker process."""
-    global _queue
-    _queue = queue
+    global _progress
+    _progress = progress
     Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -95,41 +99,52 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _attempt_in_process(job: FilmJob) -> FilmListing | Failure:
-    return _attempt(job, lambda *what: _queue.put(what))
+def _attempt_in_process(place: int, job: FilmJob) -> FilmListing | Failure:
+    def note(film: str, done: int, total: int | None) -> None:
+        _progress[2 * place : 2 * place + 2] = total or 0, 1 + done
+
+    note(job.source.name, 0, None)
+    return _attempt(job, note)
 
 
 def _in_processes(jobs: Sequence[FilmJob], workers: int, told: Told) -> Iterator[Outcome]:
     context = get_context("spawn")  # decoder and detector have threads, and those do not survive a fork
-    queue: Any = context.Queue()
-    under_way: set[str] = set()
+    shared = context.RawArray("q", 2 * len(jobs))
+    progress = np.frombuffer(shared, np.int64).reshape(-1, 2)
+    over, ended = Event(), np.zeros(len(jobs), bool)
 
-    def listen() -> None:
-        while (what := queue.get()) is not None:
-            under_way.add(what[0])
-            told(*what)
+    def watch() -> None:
+        before, last = np.zeros_like(progress), False
+        while not last:
+            last = over.wait(_TELL_EVERY)
+            now = progress.copy()
+            for place in np.flatnonzero((now[:, 1] > 1) & (now != before).any(1)).tolist():
+                told(jobs[place].source.name, int(now[place, 1]) - 1, int(now[place, 0]) or None)
+            before = now
 
-    listener = Thread(target=listen, daemon=True)
-    listener.start()
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
     try:
-        with ProcessPoolExecutor(workers, context, _begin, (queue,)) as pool:
-            running = {pool.submit(_attempt_in_process, job): job for job in jobs}
+        with ProcessPoolExecutor(workers, context, _begin, (shared,)) as pool:
+            running = {pool.submit(_attempt_in_process, place, job): place for place, job in enumerate(jobs)}
             try:
                 for future in as_completed(running):
-                    outcome = future.result()
-                    under_way.discard(running[future].source.name)
-                    yield running[future], outcome
+                    outcome, place = future.result(), running[future]
+                    ended[place] = True
+                    yield jobs[place], outcome
             except BrokenProcessPool as error:
+                begun = np.flatnonzero((progress[:, 1] > 0) & ~ended).tolist()
+                names = first_of([jobs[place].source.name for place in begun])
+                when = f"while it read one of: {names}" if begun else "before it read a film"
                 raise PasserbyError(
-                    f"a worker process died (of too little memory?) while it read one of: {first_of(sorted(under_way))}; the "
-                    "same command goes on where it stopped; --workers sets how many films are read at a time; leave a film "
-                    "out that does it every time"
+                    f"a worker process died (of too little memory?) {when}; the same command goes on where it stopped; "
+                    "--workers sets how many films are read at a time; leave a film out that does it every time"
                 ) from error
             finally:
                 pool.shutdown(cancel_futures=True)
     finally:
-        queue.put(None)
-        listener.join()
+        over.set()
+        watcher.join()
 
 
 def _with_ray(jobs: Sequence[FilmJob], workers: int) -> Iterator[Outcome]:
